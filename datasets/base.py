@@ -1,0 +1,136 @@
+"""What a dataset is: typed facts (its record), parameters, samples without pixels, and pixels on demand."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+Role = Literal["train", "labelled", "val", "test"]
+ROLES: tuple[Role, ...] = ("train", "labelled", "val", "test")
+Modality = Literal["industrial", "medical"]
+AnomalyKind = Literal["good", "structural", "logical"]
+
+
+@dataclass(frozen=True)
+class DatasetRecord:
+    """Facts about a dataset, printed by ``adbench show dataset NAME``."""
+
+    name: str
+    title: str
+    modality: Modality
+    home: str
+    licence: str
+    citation: str
+    layout: str
+    """Where the images lie, or how they come to be."""
+    splits: str
+    """How train, labelled, val and test are made."""
+    masks: str
+    """Whether pixel masks exist and how they are read."""
+    known_problems: str
+    version: str
+
+
+class DatasetConfig(BaseModel):
+    """Parameters of a dataset (``dataset.NAME=VALUE``); every dataset declares a subclass."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image of a category, without its pixels.
+
+    ``image_id`` is unique within the category, stable under the order of files, and made of '/'-separated parts.
+    ``label`` is 0 (normal) or 1 (anomalous). ``defect_type`` is "good" or the defect's name. ``role`` is the split
+    the dataset itself assigns, or None where adbench carves it. ``group`` names a patient or item whose images
+    must stay in one split.
+    """
+
+    image_id: str
+    label: int
+    defect_type: str = "good"
+    kind: AnomalyKind = "good"
+    role: Role | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Saturation:
+    """When a defect counts as found (MVTec LOCO): ``threshold`` pixels, or that share of its area if ``relative``."""
+
+    threshold: float
+    relative: bool
+
+    def pixels(self, area: int) -> int:
+        """The saturation area in pixels of a defect of ``area`` pixels."""
+        return int(self.threshold * area) if self.relative else int(min(self.threshold, area))
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """Ground truth of one anomalous image at its own resolution.
+
+    ``channels`` is bool [C, H, W], one channel per defect (C = 1 unless the dataset tells defects apart);
+    ``saturation`` has one entry per channel, or is empty where sPRO is not defined.
+    """
+
+    channels: NDArray[np.bool_]
+    saturation: tuple[Saturation, ...] = ()
+
+    @property
+    def union(self) -> NDArray[np.bool_]:
+        """All anomalous pixels, bool [H, W]."""
+        return np.asarray(self.channels.any(axis=0), dtype=np.bool_)
+
+
+class Dataset(ABC):
+    """A dataset opened with its parameters.
+
+    Subclasses set ``record`` and ``config_class`` and are built as ``Dataset(config)``; opening is cheap and reads
+    no pixels. Every method raises ``RequestError`` where data is missing or broken.
+    """
+
+    record: ClassVar[DatasetRecord]
+    config_class: ClassVar[type[DatasetConfig]]
+
+    @abstractmethod
+    def categories(self) -> tuple[str, ...]:
+        """Names of the categories, in the order in which they are shown."""
+
+    @abstractmethod
+    def samples(self, category: str) -> Sequence[Sample]:
+        """All samples of a category, sorted by image_id."""
+
+    @abstractmethod
+    def load_image(self, category: str, sample: Sample) -> NDArray[np.uint8]:
+        """Pixels as uint8 [H, W, 3], grey images repeated over the three channels."""
+
+    @abstractmethod
+    def load_mask(self, category: str, sample: Sample) -> Mask | None:
+        """Ground truth of an anomalous sample, or None where the dataset has no masks or the sample is normal."""
+
+    @abstractmethod
+    def fingerprint(self, category: str) -> str:
+        """Content hash of a category (hex): equal content gives the same, a changed pixel another."""
+
+    def verify(self, category: str) -> list[str]:
+        """Every problem found in the category's files, each a sentence naming the file; empty if all is well."""
+        return []
+
+    def has_masks(self, category: str) -> bool:
+        """Whether anomalous images of the category come with exact pixel masks."""
+        return True
+
+    def saturation_defined(self, category: str) -> bool:
+        """Whether the masks carry saturation thresholds, so that sPRO is defined."""
+        return False
+
+
+def config_field_help(config: type[BaseModel]) -> Mapping[str, str]:
+    """Each parameter's description, by name."""
+    return {name: field.description or "" for name, field in config.model_fields.items()}

@@ -1,0 +1,169 @@
+"""The result tables' columns: one typed record per run, and the Arrow schemas that every file must have."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, get_args, get_type_hints
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+METRIC_COLUMNS: tuple[str, ...] = (
+    "image_auroc",
+    "image_ap",
+    "image_f1max_oracle",
+    "image_fpr95",
+    "image_f1_val",
+    "image_ece",
+    "pixel_auroc",
+    "pixel_ap",
+    "pixel_f1max_oracle",
+    "aupro_030",
+    "aupro_005",
+    "spro_001",
+    "spro_005",
+    "spro_010",
+    "spro_030",
+    "spro_100",
+)
+VAL_METRIC_COLUMNS: tuple[str, ...] = tuple(
+    f"val_{name}" for name in METRIC_COLUMNS if name not in ("image_f1_val", "image_ece")
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """One row of the runs table: everything needed to judge, compare and repeat the run.
+
+    ``metrics`` maps names of METRIC_COLUMNS and VAL_METRIC_COLUMNS to values; absent or None means undefined.
+    """
+
+    run_id: str
+    suite: str
+    method: str
+    method_version: str
+    dataset: str
+    dataset_params: str  # canonical JSON
+    category: str
+    modality: str
+    seed: int
+    params: str  # canonical JSON
+    budget: str
+    status: Literal["ok", "failed"]
+    error: str | None = None
+    selection: Literal["none", "val", "test"] = "none"
+    sweep_id: str | None = None
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    metric_version: int | None = None
+    n_train: int | None = None
+    n_labelled: int | None = None
+    n_val: int | None = None
+    n_test: int | None = None
+    image_size: int | None = None
+    fit_seconds: float | None = None
+    predict_ms_per_image: float | None = None
+    peak_rss_mb: float | None = None
+    peak_vram_mb: float | None = None
+    device: str | None = None
+    world_size: int | None = None
+    started_at: datetime
+    finished_at: datetime
+    host: str
+    hardware: str  # processor or GPU model, for the reader of the cost columns
+    git_commit: str | None = None
+    adbench_version: str
+    torch_version: str | None = None
+    ray_version: str | None = None
+    python_version: str
+    dataset_fingerprint: str | None = None
+    split_hash: str | None = None
+    notes: str | None = None  # warnings the run gave, a line each
+    command: str  # repeats exactly this row
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageScores:
+    """Scores of one split of a run, in one order: the rows of the images table."""
+
+    split: Literal["val", "test"]
+    image_ids: tuple[str, ...]
+    labels: NDArray[np.int64]  # [N], 0 or 1
+    defect_types: tuple[str, ...]
+    scores: NDArray[np.float32]  # [N], larger = more anomalous
+
+
+@dataclass(frozen=True, kw_only=True)
+class GalleryCase:
+    """An image kept for the report.
+
+    ``image`` uint8 [S, S, 3]; ``mask`` bool [S, S] or None; ``anomaly_map`` float32 [S, S], unscaled.
+    ``case`` says why it was kept.
+    """
+
+    case: Literal["best", "typical", "worst"]
+    image_id: str
+    label: int
+    defect_type: str
+    score: float
+    image: NDArray[np.uint8]
+    mask: NDArray[np.bool_] | None
+    anomaly_map: NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gallery:
+    """The kept images of one run. ``low`` and ``high`` give the one colour range of all its maps."""
+
+    low: float
+    high: float
+    cases: tuple[GalleryCase, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """All that one executed cell leaves behind. ``history`` rows are (step, name, value)."""
+
+    record: RunRecord
+    images: tuple[ImageScores, ...] = ()
+    history: tuple[tuple[int, str, float], ...] = ()
+    gallery: Gallery | None = None
+
+
+_ARROW_TYPES: dict[type, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    datetime: pa.timestamp("us", tz="UTC"),
+}
+
+
+def _arrow_type(annotation: object) -> pa.DataType:
+    choices = [choice for choice in get_args(annotation) if choice is not type(None)] or [annotation]
+    kind = type(choices[0]) if isinstance(choices[0], str) else choices[0]
+    return _ARROW_TYPES[kind]
+
+
+def _runs_schema() -> pa.Schema:
+    fields: list[pa.Field] = []
+    for name, annotation in get_type_hints(RunRecord).items():
+        if name == "metrics":
+            fields += [pa.field(metric, pa.float64()) for metric in (*METRIC_COLUMNS, *VAL_METRIC_COLUMNS)]
+        else:
+            fields.append(pa.field(name, _arrow_type(annotation)))
+    return pa.schema(fields)
+
+
+RUNS_SCHEMA: pa.Schema = _runs_schema()
+IMAGES_SCHEMA: pa.Schema = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("split", pa.string()),
+        ("image_id", pa.string()),
+        ("label", pa.int8()),
+        ("defect_type", pa.string()),
+        ("score", pa.float32()),
+    ]
+)
+HISTORY_SCHEMA: pa.Schema = pa.schema(
+    [("run_id", pa.string()), ("step", pa.int64()), ("name", pa.string()), ("value", pa.float64())]
+)
