@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,6 +88,22 @@ class Mask:
         return np.asarray(self.channels.any(axis=0), dtype=np.bool_)
 
 
+@dataclass(frozen=True)
+class SplitRule:
+    """How samples without a role of their own are dealt out.
+
+    ``normal`` are the shares of (train, val, test) among unassigned normal images, ``anomalous`` those of (labelled,
+    val, test) among unassigned anomalies. ``val_from_train`` is the share of official training normals that becomes
+    val where a dataset has no val of its own. ``labelled_from_test`` is the share of official test anomalies that
+    leaves test for the labelled pool (0: none, the one-class protocol).
+    """
+
+    normal: tuple[float, float, float] = (0.6, 0.15, 0.25)
+    anomalous: tuple[float, float, float] = (0.35, 0.15, 0.5)
+    val_from_train: float = 0.1
+    labelled_from_test: float = 0.0
+
+
 class Dataset(ABC):
     """A dataset opened with its parameters.
 
@@ -97,6 +113,10 @@ class Dataset(ABC):
 
     record: ClassVar[DatasetRecord]
     config_class: ClassVar[type[DatasetConfig]]
+
+    @abstractmethod
+    def __init__(self, config: Any) -> None:
+        """Open the dataset with an instance of its ``config_class``."""
 
     @abstractmethod
     def categories(self) -> tuple[str, ...]:
@@ -121,6 +141,15 @@ class Dataset(ABC):
     def verify(self, category: str) -> list[str]:
         """Every problem found in the category's files, each a sentence naming the file; empty if all is well."""
         return []
+
+    def image_size(self, category: str, sample: Sample) -> tuple[int, int]:
+        """Height and width of the original image, the resolution at which maps are judged."""
+        height, width = self.load_image(category, sample).shape[:2]
+        return (height, width)
+
+    def split_rule(self) -> SplitRule:
+        """How samples without a role of their own are dealt out."""
+        return SplitRule()
 
     def has_masks(self, category: str) -> bool:
         """Whether anomalous images of the category come with exact pixel masks."""

@@ -1,0 +1,140 @@
+"""A content-addressed store of arrays on local disk: built once, shared read-only by every process of a node."""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import platformdirs
+from filelock import FileLock
+from numpy.typing import NDArray
+
+DEFAULT_MAX_BYTES = 20 * 2**30
+_ARRAY = "array.npy"
+_ENTRY = "entry.json"
+
+
+def default_cache_dir() -> Path:
+    """``$ADBENCH_CACHE``, or the user's cache folder of this operating system."""
+    return Path(os.environ.get("ADBENCH_CACHE") or platformdirs.user_cache_dir("adbench"))
+
+
+@dataclass(frozen=True, slots=True)
+class CacheEntry:
+    """One stored array: ``key`` is what it was built from."""
+
+    digest: str
+    key: dict[str, Any]
+    bytes: int
+    last_used: float
+
+
+class Cache:
+    """Arrays by what they were built from.
+
+    ``root=None`` keeps nothing: every array is built in memory (``--no-cache``). Entries beyond ``max_bytes`` are
+    removed, oldest use first. An entry appears under its name only when complete. Two processes that want the same
+    entry build it once: the second waits on a lock that the operating system frees if the builder dies.
+    """
+
+    def __init__(self, root: Path | None, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+        self.root = root
+        self.max_bytes = max_bytes
+
+    def array(
+        self,
+        key: Mapping[str, Any],
+        shape: tuple[int, ...],
+        dtype: type[np.generic],
+        fill: Callable[[NDArray[Any]], None],
+    ) -> NDArray[Any]:
+        """The array of ``shape`` for ``key``; ``fill`` writes a new one in place. The result is read-only."""
+        if self.root is None or 0 in shape:  # An empty file cannot be memory-mapped.
+            array = np.empty(shape, dtype)
+            fill(array)
+            array.flags.writeable = False
+            return array
+        digest = _digest({**key, "shape": list(shape), "dtype": np.dtype(dtype).name})
+        folder = self.root / digest
+        if not (folder / _ENTRY).exists():
+            self.root.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.root / f"{digest}.lock"):
+                if not (folder / _ENTRY).exists():
+                    self._build(folder, key, shape, dtype, fill)
+        os.utime(folder / _ENTRY)
+        return np.load(folder / _ARRAY, mmap_mode="r")
+
+    def _build(
+        self,
+        folder: Path,
+        key: Mapping[str, Any],
+        shape: tuple[int, ...],
+        dtype: type[np.generic],
+        fill: Callable[[NDArray[Any]], None],
+    ) -> None:
+        building = folder.with_name(f".{folder.name}")
+        shutil.rmtree(building, ignore_errors=True)  # left by a builder that died
+        building.mkdir()
+        try:
+            array = np.lib.format.open_memmap(building / _ARRAY, mode="w+", dtype=dtype, shape=shape)
+            fill(array)
+            array.flush()
+            entry = {"key": dict(key), "bytes": array.nbytes}
+            (building / _ENTRY).write_text(json.dumps(entry, sort_keys=True), encoding="utf-8")
+            shutil.rmtree(folder, ignore_errors=True)
+            building.replace(folder)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+        self._evict(keep=folder.name)
+
+    def _evict(self, keep: str) -> None:
+        entries = sorted(self.entries(), key=lambda entry: entry.last_used)
+        total = sum(entry.bytes for entry in entries)
+        for entry in entries:
+            if total <= self.max_bytes:
+                return
+            if entry.digest != keep:
+                self._remove(entry.digest)
+                total -= entry.bytes
+
+    def entries(self) -> Iterator[CacheEntry]:
+        """All complete entries, in no particular order."""
+        if self.root is None or not self.root.is_dir():
+            return
+        for path in self.root.glob(f"*/{_ENTRY}"):
+            if path.parent.name.startswith("."):
+                continue
+            try:
+                stored = json.loads(path.read_text(encoding="utf-8"))
+                yield CacheEntry(path.parent.name, stored["key"], stored["bytes"], path.stat().st_mtime)
+            except (OSError, ValueError, KeyError):  # Being removed by another process just now.
+                continue
+
+    def clear(self) -> int:
+        """Remove every entry; the number of bytes freed."""
+        freed = 0
+        for entry in list(self.entries()):
+            freed += entry.bytes
+            self._remove(entry.digest)
+        return freed
+
+    def _remove(self, digest: str) -> None:
+        # Renamed first, so that no reader meets a half-removed entry; open memory maps stay valid.
+        assert self.root is not None
+        doomed = self.root / f".{digest}-{os.getpid()}-{time.time_ns()}"
+        try:
+            (self.root / digest).replace(doomed)
+        except FileNotFoundError:
+            return
+        shutil.rmtree(doomed, ignore_errors=True)
+        (self.root / f"{digest}.lock").unlink(missing_ok=True)
+
+
+def _digest(key: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]

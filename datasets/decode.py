@@ -1,0 +1,65 @@
+"""Reading image and mask files of the real world: any depth, palette, CMYK, alpha, EXIF rotation."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from adbench.datasets.errors import RequestError
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Pixels of a file as uint8 [H, W, 3].
+
+    Grey is repeated over the channels, 16-bit and float images are scaled from their full range (float: [0, 1]),
+    alpha is dropped, EXIF rotation applied. Raises RequestError naming a file that cannot be read.
+    """
+    return _to_rgb8(_open(path))
+
+
+def read_mask(path: Path, threshold: int = 0) -> NDArray[np.bool_]:
+    """A mask file as bool [H, W]: True where the grey value (0-255, or palette index) exceeds ``threshold``."""
+    image = _open(path)
+    if image.mode == "P":  # In a palette mask the index is the class; its colour may be anything.
+        return np.asarray(image) > threshold
+    if image.mode.startswith("I") or image.mode == "F":
+        return np.asarray(image) > threshold
+    return np.asarray(image.convert("L")) > threshold
+
+
+def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """uint8 [H, W, 3] to [size, size, 3], antialiased bilinear; the aspect ratio is not kept."""
+    if image.shape[:2] == (size, size):
+        return image
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return ImageOps.exif_transpose(image)
+    except FileNotFoundError:
+        raise RequestError(f"file not found: {path}", remedy="restore the file") from None
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise RequestError(
+            f"cannot read image {path}: {error}",
+            remedy="replace the file by an intact PNG, JPEG, BMP, TIFF or WebP image, or remove it",
+        ) from None
+
+
+def _to_rgb8(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode.startswith("I"):  # 16-bit grey, stored as I;16 or widened to 32 bit
+        deep = np.asarray(image).astype(np.float64)
+        return _repeat_grey(deep / 65535.0)
+    if image.mode == "F":
+        return _repeat_grey(np.nan_to_num(np.asarray(image, dtype=np.float64)))
+    return np.asarray(image.convert("RGB"), dtype=np.uint8)
+
+
+def _repeat_grey(unit: NDArray[np.float64]) -> NDArray[np.uint8]:
+    grey = (np.clip(unit, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+    return np.repeat(grey[:, :, None], 3, axis=2)

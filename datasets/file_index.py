@@ -1,0 +1,90 @@
+"""Content hash and pixel size of every file of a dataset, read once and remembered until the file changes."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from adbench.datasets.cache import default_cache_dir
+from adbench.datasets.decode import read_image
+from adbench.datasets.errors import RequestError
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What a file holds. ``error`` says why it cannot be read as an image; height and width are then 0."""
+
+    sha256: str
+    height: int
+    width: int
+    error: str | None
+    bytes: int
+    mtime_ns: int
+
+
+def index_files(root: Path, relative_paths: Sequence[str]) -> dict[str, FileFacts]:
+    """Facts of each file under ``root``, by relative path.
+
+    Every new or changed file is hashed and decoded whole; facts of unchanged ones (same size and time of change)
+    come from the index kept in the cache folder.
+    """
+    index_path = default_cache_dir() / "file-index" / f"{hashlib.sha256(str(root).encode()).hexdigest()[:32]}.json"
+    known = _read_index(index_path)
+    with ThreadPoolExecutor(max_workers=min(16, (os.cpu_count() or 1) + 2)) as pool:
+        facts = dict(
+            zip(
+                relative_paths,
+                pool.map(lambda name: _facts(root / name, known.get(name)), relative_paths),
+                strict=True,
+            )
+        )
+    if any(known.get(name) != fact for name, fact in facts.items()):
+        _write_index(index_path, {**known, **facts})
+    return facts
+
+
+def content_hash(facts: dict[str, FileFacts], names: Sequence[str]) -> str:
+    """Hash (hex) of the named files' relative paths and contents, independent of their order and of the root."""
+    digest = hashlib.sha256()
+    for name in sorted(names):
+        digest.update(f"{name}\0{facts[name].sha256}\n".encode())
+    return digest.hexdigest()[:32]
+
+
+def _facts(path: Path, known: FileFacts | None) -> FileFacts:
+    try:
+        status = path.stat()
+    except OSError as error:
+        return FileFacts("", 0, 0, f"cannot read image {path}: {error.strerror}", 0, 0)
+    if known and (known.bytes, known.mtime_ns) == (status.st_size, status.st_mtime_ns):
+        return known
+    error, height, width, sha256 = None, 0, 0, ""
+    try:
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        height, width = read_image(path).shape[:2]
+    except RequestError as unreadable:
+        error = unreadable.problem
+    except OSError as failure:
+        error = f"cannot read image {path}: {failure.strerror}"
+    return FileFacts(sha256, height, width, error, status.st_size, status.st_mtime_ns)
+
+
+def _read_index(path: Path) -> dict[str, FileFacts]:
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return {name: FileFacts(**fact) for name, fact in stored.items()}
+    except (OSError, ValueError, TypeError):  # Absent, torn or of another version: it is only a memory.
+        return {}
+
+
+def _write_index(path: Path, facts: dict[str, FileFacts]) -> None:
+    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps({name: asdict(fact) for name, fact in facts.items()}), encoding="utf-8")
+        temporary.replace(path)
+    except OSError:  # Without a writable cache folder the files are read again next time.
+        temporary.unlink(missing_ok=True)

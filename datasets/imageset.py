@@ -1,0 +1,66 @@
+"""The images of one split as a method sees them: an indexed view on the decoded-image cache."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adbench.datasets.base import Dataset, Sample
+from adbench.datasets.cache import Cache
+from adbench.datasets.decode import resize
+
+
+class ImageSet:
+    """Images of some samples of a category, square at ``size`` pixels.
+
+    The category's images are decoded once into the cache; all splits and methods of a node share that array.
+    """
+
+    def __init__(self, dataset: Dataset, category: str, samples: Sequence[Sample], size: int, cache: Cache) -> None:
+        self.samples = tuple(samples)
+        self.size = size
+        self.fingerprint = dataset.fingerprint(category)
+        everything = dataset.samples(category)
+        row_of = {sample.image_id: row for row, sample in enumerate(everything)}
+        self._rows = np.array([row_of[sample.image_id] for sample in samples], dtype=np.int64)
+
+        def decode(array: NDArray[Any]) -> None:
+            def one(row: int) -> None:
+                array[row] = resize(dataset.load_image(category, everything[row]), size)
+
+            with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+                list(pool.map(one, range(len(everything))))
+
+        self._pixels = cache.array(
+            {"what": "images", "fingerprint": self.fingerprint, "size": size, "colour": "rgb8", "resize": "bilinear"},
+            (len(everything), size, size, 3),
+            np.uint8,
+            decode,
+        )
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def pixels(self, indices: Sequence[int] | NDArray[np.int64] | slice) -> NDArray[np.uint8]:
+        """The chosen images as uint8 [n, size, size, 3]."""
+        return np.asarray(self._pixels[self._rows[indices]])
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """image_id of each image."""
+        return tuple(sample.image_id for sample in self.samples)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """0 (normal) or 1 (anomalous), [N]."""
+        return np.array([sample.label for sample in self.samples], dtype=np.int64)
+
+    @property
+    def content_key(self) -> dict[str, Any]:
+        """What identifies these images in a cache key: content, selection and size."""
+        ids = hashlib.sha256("\n".join(self.ids).encode()).hexdigest()[:32]
+        return {"fingerprint": self.fingerprint, "ids": ids, "size": self.size}

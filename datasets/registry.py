@@ -1,0 +1,44 @@
+"""The table of datasets: one line each, or an entry point in the group ``adbench.datasets`` of any package."""
+
+import importlib
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Any
+
+from pydantic import ValidationError
+
+from adbench.datasets.base import Dataset
+from adbench.datasets.errors import RequestError, unknown_name
+
+_TABLE = {
+    "elpv": "adbench.datasets.elpv:Elpv",
+    "folder": "adbench.datasets.folder:Folder",
+    "phantom": "adbench.datasets.phantom:Phantom",
+}
+
+
+def dataset_names() -> tuple[str, ...]:
+    """Every known dataset, sorted."""
+    return tuple(sorted({*_TABLE, *(point.name for point in entry_points(group="adbench.datasets"))}))
+
+
+def dataset_class(name: str) -> type[Dataset]:
+    """The class behind a name; RequestError with the nearest name if there is none."""
+    if name in _TABLE:
+        module, _, attribute = _TABLE[name].partition(":")
+        found: type[Dataset] = getattr(importlib.import_module(module), attribute)
+        return found
+    for point in entry_points(group="adbench.datasets", name=name):
+        loaded: type[Dataset] = point.load()
+        return loaded
+    raise unknown_name("dataset", name, dataset_names(), remedy="`adbench ls datasets` lists them")
+
+
+def open_dataset(name: str, params: Mapping[str, Any]) -> Dataset:
+    """A dataset opened with validated parameters; RequestError names a wrong one."""
+    kind = dataset_class(name)
+    try:
+        config = kind.config_class(**params)
+    except ValidationError as error:
+        raise RequestError(f"dataset '{name}': {error}") from error
+    return kind(config)

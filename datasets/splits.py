@@ -1,0 +1,160 @@
+"""Which image is trained on, labelled, validated on or tested on: deterministic, disjoint, grouped."""
+
+import csv
+import hashlib
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from adbench.datasets.base import ROLES, Role, Sample, SplitRule
+from adbench.datasets.errors import RequestError
+
+POOL_SHARE_FOR_VAL = 0.3
+"""Share of the anomalies kept from test that val gets where a dataset has no val anomalies of its own."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Disjoint samples of one category; ``labelled`` are anomalies that a weakly supervised method may train on."""
+
+    train: tuple[Sample, ...]
+    labelled: tuple[Sample, ...]
+    val: tuple[Sample, ...]
+    test: tuple[Sample, ...]
+
+    def of(self, role: Role) -> tuple[Sample, ...]:
+        """The samples of one role."""
+        samples: tuple[Sample, ...] = getattr(self, role)
+        return samples
+
+    @property
+    def hash(self) -> str:
+        """Hash (hex) of who is in which role; written into every result row."""
+        return hashlib.sha256(self.to_csv().encode()).hexdigest()[:16]
+
+    def to_csv(self) -> str:
+        """The split as a table with the columns role, image_id, label, defect_type."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(("role", "image_id", "label", "defect_type"))
+        for role in ROLES:
+            for sample in sorted(self.of(role), key=lambda sample: sample.image_id):
+                writer.writerow((role, sample.image_id, sample.label, sample.defect_type))
+        return text.getvalue()
+
+
+def make_split(samples: Sequence[Sample], category: str, seed: int, rule: SplitRule) -> Split:
+    """Deal the samples of ``category`` into roles.
+
+    Deterministic in (image ids or groups, category, seed), whatever the order of ``samples``; no group has images
+    in two roles. Raises RequestError if train or test would be empty.
+    """
+    order = _Order(category, seed)
+    roles: dict[Role, list[Sample]] = {role: [s for s in samples if s.role == role] for role in ROLES}
+    _deal_unassigned(roles, [sample for sample in samples if sample.role is None], order, rule)
+    if rule.labelled_from_test:
+        anomalies, rest = _by_label(roles["test"])
+        moved, kept = _cut(order.groups(anomalies), (rule.labelled_from_test, 1 - rule.labelled_from_test))
+        roles["labelled"] += moved
+        roles["test"] = _without_groups(rest, moved) + kept
+    _carve_val(roles, order, rule)
+    # A normal image in the labelled pool is a left-over of a mixed group: it must not be trained on as an anomaly.
+    roles["labelled"] = [sample for sample in roles["labelled"] if sample.label == 1]
+    for role, needed in (("train", 0), ("test", None)):
+        if not any(needed is None or sample.label == needed for sample in roles[role]):
+            raise RequestError(
+                f"category '{category}' has no {'normal images to train on' if role == 'train' else 'test images'}",
+                remedy="add images, or check the layout and the split options of the dataset",
+            )
+    return Split(*(tuple(order.samples(roles[role])) for role in ROLES))
+
+
+def choose_labelled(split: Split, ratio: float, classes: int, category: str, seed: int) -> Split:
+    """The split with the labelled anomalies that a method with anomaly ratio ``ratio`` may see.
+
+    N_a = round(N_n / (1 - r) - N_n) of them (CKAAD, section on the anomaly ratio), from ``classes`` defect types
+    (0: all), fewer if fewer exist. A smaller ratio takes a subset of a larger one's images.
+    """
+    order = _Order(category, seed)
+    wanted = round(len(split.train) / (1.0 - ratio) - len(split.train))
+    types = sorted({sample.defect_type for sample in split.labelled}, key=order.key)
+    allowed = set(types[:classes] if classes else types)
+    pool = order.samples([sample for sample in split.labelled if sample.defect_type in allowed])
+    return Split(split.train, tuple(pool[:wanted]), split.val, split.test)
+
+
+class _Order:
+    """A pseudo-random order that depends on names alone: an added file does not move the others."""
+
+    def __init__(self, category: str, seed: int) -> None:
+        self._salt = f"{seed}/{category}/"
+
+    def key(self, name: str) -> str:
+        return hashlib.sha256((self._salt + name).encode()).hexdigest()
+
+    def samples(self, samples: Iterable[Sample]) -> list[Sample]:
+        return sorted(samples, key=lambda sample: self.key(sample.image_id))
+
+    def groups(self, samples: Iterable[Sample]) -> list[list[Sample]]:
+        groups: dict[str, list[Sample]] = {}
+        for sample in self.samples(samples):
+            groups.setdefault(_group(sample), []).append(sample)
+        return sorted(groups.values(), key=lambda group: self.key(_group(group[0])))
+
+
+def _group(sample: Sample) -> str:
+    return f"group/{sample.group}" if sample.group is not None else f"image/{sample.image_id}"
+
+
+def _by_label(samples: Iterable[Sample]) -> tuple[list[Sample], list[Sample]]:
+    anomalies, normals = [], []
+    for sample in samples:
+        (anomalies if sample.label else normals).append(sample)
+    return anomalies, normals
+
+
+def _without_groups(samples: list[Sample], taken: list[Sample]) -> list[Sample]:
+    groups = {_group(sample) for sample in taken}
+    return [sample for sample in samples if _group(sample) not in groups]
+
+
+def _cut(groups: list[list[Sample]], shares: Sequence[float]) -> list[list[Sample]]:
+    """Cut an ordered list of groups into parts of about the given shares of the samples."""
+    total = sum(map(len, groups))
+    edges = [round(total * sum(shares[: part + 1]) / sum(shares)) for part in range(len(shares))]
+    parts: list[list[Sample]] = [[] for _ in shares]
+    dealt = 0
+    for group in groups:
+        part = next(index for index, edge in enumerate(edges) if dealt < edge)
+        parts[part] += group
+        dealt += len(group)
+    return parts
+
+
+def _deal_unassigned(
+    roles: dict[Role, list[Sample]], samples: list[Sample], order: _Order, rule: SplitRule
+) -> None:
+    groups = order.groups(samples)
+    # A group with any anomaly is dealt with the anomalies; its normal images follow it, or are left out of labelled.
+    mixed = [group for group in groups if any(sample.label for sample in group)]
+    clean = [group for group in groups if not any(sample.label for sample in group)]
+    normal_roles: tuple[Role, ...] = ("train", "val", "test")
+    anomalous_roles: tuple[Role, ...] = ("labelled", "val", "test")
+    for role, part in zip(normal_roles, _cut(clean, rule.normal), strict=True):
+        roles[role] += part
+    for role, part in zip(anomalous_roles, _cut(mixed, rule.anomalous), strict=True):
+        roles[role] += part
+
+
+def _carve_val(roles: dict[Role, list[Sample]], order: _Order, rule: SplitRule) -> None:
+    if not any(sample.label == 0 for sample in roles["val"]):
+        groups = order.groups(roles["train"])
+        if len(groups) > 1 and rule.val_from_train:
+            count = max(1, round(len(roles["train"]) * rule.val_from_train))
+            share = count / len(roles["train"])
+            val, roles["train"] = _cut(groups, (share, 1 - share))
+            roles["val"] += val
+    if not any(sample.label for sample in roles["val"]):
+        anomalies, _ = _by_label(roles["labelled"])
+        val, roles["labelled"] = _cut(order.groups(anomalies), (POOL_SHARE_FOR_VAL, 1 - POOL_SHARE_FOR_VAL))
+        roles["val"] += val

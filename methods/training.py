@@ -1,0 +1,125 @@
+"""The training loop that all gradient methods share. Runs unchanged on one process or on several (DDP)."""
+
+import hashlib
+import math
+import os
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from adbench.methods.base import Context
+
+CHECKPOINT_SECONDS = 30.0
+"""Time between checkpoints: short cells write none, long ones lose at most this much."""
+
+
+class Trainable(Protocol):
+    """What the loop needs of a method. Optimisers and steps belong to the method."""
+
+    def train_step(self, indices: Tensor, generator: torch.Generator) -> Mapping[str, Tensor]:
+        """One step on the training images ``indices`` ([B], int64); returns named scalar losses.
+
+        All randomness comes from ``generator`` (on the CPU), so that a resumed run repeats an unbroken one.
+        """
+        ...
+
+    def train_state(self) -> dict[str, Any]:
+        """State dicts of modules and optimisers, for the checkpoint."""
+        ...
+
+    def load_train_state(self, state: dict[str, Any]) -> None:
+        """Restore ``train_state``."""
+        ...
+
+
+class TrainingDivergedError(RuntimeError):
+    """A loss became NaN or infinite."""
+
+
+def train(method: Trainable, context: Context, *, n_images: int, batch_size: int, epochs: int) -> None:
+    """Train for ``epochs`` over ``n_images`` images, in an order drawn from the context's seed.
+
+    Under DDP each process takes its share of every batch. Resumes from the context's checkpoint, bit for bit: the
+    random state is a function of (seed, epoch) alone. Raises TrainingDivergedError on a loss that is not finite, and
+    whatever ``context.report`` raises to stop the run.
+    """
+    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    start = _load_checkpoint(method, context)
+    saved = time.monotonic()
+    for epoch in range(start, epochs):
+        generator = torch.Generator().manual_seed(epoch_seed(context.seed, epoch))
+        sums: dict[str, Tensor] = {}
+        batches = torch.randperm(n_images, generator=generator).split(batch_size)
+        for batch in batches:
+            share = batch[rank::world] if len(batch) >= world else batch
+            losses = method.train_step(share, generator)
+            for name, value in losses.items():
+                sums[name] = sums.get(name, torch.zeros((), device=value.device)) + value.detach()
+        means = {name: (value / len(batches)).item() for name, value in sums.items()}
+        _check_finite(means, epoch)
+        context.report(epoch + 1, means)
+        if rank == 0 and epoch + 1 < epochs and time.monotonic() - saved > CHECKPOINT_SECONDS:
+            _save_checkpoint(method, context, epoch + 1)
+            saved = time.monotonic()
+
+
+def optimise(
+    loss: Tensor, optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], clip_norm: float | None = None
+) -> None:
+    """Backward, average the gradients over all processes, clip their norm if asked, and step."""
+    parameters = list(parameters)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        for parameter in parameters:
+            if parameter.grad is not None:
+                dist.all_reduce(parameter.grad)
+                parameter.grad /= dist.get_world_size()
+    if clip_norm is not None:
+        nn.utils.clip_grad_norm_(parameters, clip_norm)
+    optimizer.step()
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """Mixed precision where it pays: bfloat16 on CUDA devices that have it, float32 elsewhere."""
+    usable = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=usable)
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """A seed for one epoch that no other (seed, epoch) shares by accident."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{epoch}".encode()).digest()[:8], "big") >> 1
+
+
+def _check_finite(losses: Mapping[str, float], epoch: int) -> None:
+    for name, value in losses.items():
+        if not math.isfinite(value):
+            raise TrainingDivergedError(f"{name} is {value} in epoch {epoch + 1}: training diverged (lower lr?)")
+
+
+def _checkpoint_path(context: Context) -> Path | None:
+    return context.checkpoint_dir / "last.pt" if context.checkpoint_dir else None
+
+
+def _save_checkpoint(method: Trainable, context: Context, epoch: int) -> None:
+    path = _checkpoint_path(context)
+    if path is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    torch.save({"epoch": epoch, "state": method.train_state()}, temporary)
+    temporary.replace(path)
+
+
+def _load_checkpoint(method: Trainable, context: Context) -> int:
+    path = _checkpoint_path(context)
+    if path is None or not path.exists():
+        return 0
+    stored = torch.load(path, map_location=context.device, weights_only=True)
+    method.load_train_state(stored["state"])
+    return int(stored["epoch"])

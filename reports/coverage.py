@@ -1,0 +1,137 @@
+"""What is not in the numbers, and why: failed cells, missing cells, warnings that runs gave."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from adbench.reports.leaderboard import Leaderboard
+
+LONGEST_ERROR = 20_000  # characters kept of one traceback: its beginning and its end
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Failed cells of one row of the leaderboard that ended with the same error."""
+
+    method: str
+    budget: str
+    cells: tuple[str, ...]
+    summary: str
+    error: str
+    command: str
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something said of cells of one row of the leaderboard."""
+
+    method: str
+    budget: str
+    cells: tuple[str, ...]
+    text: str
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """``missing``: cells that other methods of the budget have; ``notes``: warnings of the runs that count."""
+
+    failures: tuple[Failure, ...]
+    missing: tuple[Remark, ...]
+    notes: tuple[Remark, ...]
+    n_failed: int
+    n_missing: int
+    n_repeated: int
+    n_trials: int
+
+
+def first_line(error: str | None) -> str:
+    """The line of an error that says what happened: the first, or of a traceback the last."""
+    lines = [line.strip() for line in (error or "").splitlines() if line.strip()]
+    if not lines:
+        return "no error message"
+    return lines[-1] if lines[0].startswith("Traceback (most recent call last)") else lines[0]
+
+
+def _shortened(error: str) -> str:
+    if len(error) <= LONGEST_ERROR:
+        return error
+    half = LONGEST_ERROR // 2
+    return f"{error[:half]}\n… {len(error) - 2 * half} characters left out …\n{error[-half:]}"
+
+
+def _cells(board: Leaderboard, places: Iterable[int], seeds: Iterable[int]) -> tuple[str, ...]:
+    """Cells as readers write them: each category once, with its seeds."""
+    by_place: dict[int, list[int]] = {}
+    for place, seed in sorted(zip(places, seeds, strict=True)):
+        by_place.setdefault(place, []).append(seed)
+    return tuple(
+        f"{board.categories[place].label} (seed {', '.join(map(str, own))})"
+        for place, own in by_place.items()
+    )
+
+
+def _failures(board: Leaderboard, current: pd.DataFrame) -> tuple[Failure, ...]:
+    failed = current[current["status"] == "failed"].assign(
+        error=lambda frame: frame["error"].astype(object).where(frame["error"].notna(), ""),
+        summary=lambda frame: frame["error"].map(first_line),
+    )
+    return tuple(
+        Failure(
+            method=board.entries[int(entry)].label,
+            budget=str(budget),
+            cells=_cells(board, own["place"].astype(int), own["seed"].astype(int)),
+            summary=str(summary),
+            error=_shortened(str(own["error"].iloc[0])),
+            command=str(own["command"].iloc[0]),
+        )
+        for (budget, entry, summary), own in failed.groupby(["budget", "entry", "summary"], sort=True)
+    )
+
+
+def _missing(board: Leaderboard, current: pd.DataFrame) -> tuple[list[Remark], int]:
+    remarks: list[Remark] = []
+    count = 0
+    for budget, rows in current.groupby("budget", sort=True):
+        cells = set(zip(rows["place"].astype(int), rows["seed"].astype(int), strict=True))
+        for entry, own in rows.groupby("entry", sort=True):
+            held = set(zip(own["place"].astype(int), own["seed"].astype(int), strict=True))
+            lacking = sorted(cells - held)
+            if lacking:
+                count += len(lacking)
+                places, seeds = zip(*lacking, strict=True)
+                text = f"{len(lacking)} of {len(cells)} cells not run"
+                label = board.entries[int(entry)].label
+                remarks.append(Remark(label, str(budget), _cells(board, places, seeds), text))
+    return remarks, count
+
+
+def _notes(board: Leaderboard, current: pd.DataFrame) -> tuple[Remark, ...]:
+    noted = current[current["notes"].notna()][["budget", "entry", "place", "seed", "notes"]]
+    lines = noted.assign(notes=noted["notes"].astype(str).str.splitlines()).explode("notes")
+    lines = lines[lines["notes"].notna()]
+    lines = lines[lines["notes"].astype(str).str.strip() != ""]
+    return tuple(
+        Remark(
+            method=board.entries[int(entry)].label,
+            budget=str(budget),
+            cells=_cells(board, own["place"].astype(int), own["seed"].astype(int)),
+            text=str(text),
+        )
+        for (budget, entry, text), own in lines.groupby(["budget", "entry", "notes"], sort=True)
+    )
+
+
+def build_coverage(board: Leaderboard) -> Coverage:
+    """Everything that a reader would otherwise not see in the leaderboard."""
+    runs, current = board.sorted.runs, board.sorted.current
+    missing, n_missing = _missing(board, current)
+    return Coverage(
+        failures=_failures(board, current),
+        missing=tuple(missing),
+        notes=_notes(board, current),
+        n_failed=int((current["status"] == "failed").sum()),
+        n_missing=n_missing,
+        n_repeated=int((runs["standing"] == "repeated").sum()),
+        n_trials=int((runs["standing"] == "trial").sum()),
+    )

@@ -1,0 +1,141 @@
+"""A RunResult as the bytes that the store writes, and a Gallery back from them."""
+
+import dataclasses
+import io
+import json
+import math
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from adbench.reports.schema import (
+    HISTORY_SCHEMA,
+    IMAGES_SCHEMA,
+    METRIC_COLUMNS,
+    RUNS_SCHEMA,
+    VAL_METRIC_COLUMNS,
+    Gallery,
+    GalleryCase,
+    RunRecord,
+    RunResult,
+)
+
+
+def runs_bytes(record: RunRecord) -> bytes:
+    """The Parquet file of one row of the runs table; an undefined (None or NaN) metric becomes null.
+
+    Raises ValueError for a metric that has no column and for a time without time zone.
+    """
+    row = {entry.name: getattr(record, entry.name) for entry in dataclasses.fields(record)}
+    metrics = row.pop("metrics")
+    if unknown := sorted(set(metrics) - {*METRIC_COLUMNS, *VAL_METRIC_COLUMNS}):
+        raise ValueError(f"The runs table has no column for the metrics {unknown}.")
+    row.update({name: _defined(value) for name, value in metrics.items()})
+    for name, value in row.items():
+        if isinstance(value, str):
+            row[name] = _text(value)
+        if isinstance(value, datetime) and value.tzinfo is None:
+            raise ValueError(f"{name}={value} has no time zone.")
+    return _parquet(pa.Table.from_pylist([row], RUNS_SCHEMA))
+
+
+def images_bytes(result: RunResult) -> bytes | None:
+    """The Parquet file of the run's rows of the images table, None if there are none."""
+    tables = [
+        _table(
+            IMAGES_SCHEMA,
+            run_id=[result.record.run_id] * len(scores.image_ids),
+            split=[scores.split] * len(scores.image_ids),
+            image_id=map(_text, scores.image_ids),
+            label=scores.labels,
+            defect_type=map(_text, scores.defect_types),
+            score=scores.scores,
+        )
+        for scores in result.images
+    ]
+    table = pa.concat_tables(tables) if tables else IMAGES_SCHEMA.empty_table()
+    return _parquet(table) if table.num_rows else None
+
+
+def history_bytes(result: RunResult) -> bytes | None:
+    """The Parquet file of the run's rows of the history table, None if there are none."""
+    if not result.history:
+        return None
+    steps, names, values = zip(*result.history, strict=True)
+    run_ids = [result.record.run_id] * len(steps)
+    return _parquet(_table(HISTORY_SCHEMA, run_id=run_ids, step=steps, name=map(_text, names), value=values))
+
+
+def gallery_bytes(gallery: Gallery | None) -> bytes | None:
+    """The .npz file of a gallery: the arrays of each case, and all else as JSON in ``metadata``."""
+    if gallery is None:
+        return None
+    arrays: dict[str, Any] = {}
+    cases = []
+    for index, case in enumerate(gallery.cases):
+        arrays[f"image_{index}"] = case.image
+        arrays[f"anomaly_map_{index}"] = case.anomaly_map
+        if case.mask is not None:
+            arrays[f"mask_{index}"] = case.mask
+        cases.append(
+            {
+                "case": case.case,
+                "image_id": _text(case.image_id),
+                "label": int(case.label),
+                "defect_type": _text(case.defect_type),
+                "score": float(case.score),
+            }
+        )
+    metadata = json.dumps({"low": float(gallery.low), "high": float(gallery.high), "cases": cases})
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, metadata=np.array(metadata), **arrays)
+    return buffer.getvalue()
+
+
+def load_gallery(data: bytes) -> Gallery:
+    """The gallery that gallery_bytes wrote. Unpickles nothing."""
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        metadata = json.loads(str(arrays["metadata"]))
+        cases = [
+            GalleryCase(
+                **case,
+                image=arrays[f"image_{index}"],
+                mask=arrays.get(f"mask_{index}"),
+                anomaly_map=arrays[f"anomaly_map_{index}"],
+            )
+            for index, case in enumerate(metadata["cases"])
+        ]
+    return Gallery(low=metadata["low"], high=metadata["high"], cases=tuple(cases))
+
+
+def _text(value: str) -> str:
+    """``value`` in valid Unicode: names of files on disk can hold bytes that Arrow refuses."""
+    return value.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _defined(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else float(value)
+
+
+def _table(schema: pa.Schema, **columns: Iterable[Any]) -> pa.Table:
+    arrays = [pa.array(columns[column.name], column.type) for column in schema]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _parquet(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    # Of one row with a hundred columns, dictionaries, statistics and a second copy of the schema are most.
+    small = table.num_rows < 100
+    pq.write_table(
+        table,
+        sink,
+        compression="zstd",
+        use_dictionary=not small,
+        write_statistics=not small,
+        store_schema=False,
+    )
+    return bytes(sink.getvalue().to_pybytes())

@@ -1,0 +1,206 @@
+"""Plotly figures as plain specifications: data and layout without colours of text and background.
+
+The page adds those, to suit its theme. Plotly reads tags and entities in every text, so names from data are
+escaped here.
+"""
+
+from html import escape
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from adbench.benchmark_suites.metrics import METRICS
+from adbench.reports import statistics
+from adbench.reports.entries import Sorted
+from adbench.reports.leaderboard import COSTS, Slice
+
+Figure = dict[str, Any]
+
+_ROW = 30  # pixels of a heat map's row
+_LONGEST = 30  # characters of a label on an axis
+_FRONT, _OTHER = "#d97706", "#4a90d9"  # distinct in hue and lightness for all common kinds of colour vision
+_MARKS = {"failed": "✕", "missing": "·", "undefined": "–"}
+
+
+def plain(text: str, longest: int | None = None) -> str:
+    """``text`` as Plotly shows it literally, shortened to ``longest`` characters."""
+    text = " ".join(text.split())
+    if longest is not None and len(text) > longest:
+        text = f"{text[: longest - 1]}…"
+    return escape(text, quote=False)
+
+
+def category_values(found: Sorted, budget: str, metric: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Mean over each method's own seeds and the state where there is none, both indexed [place, entry].
+
+    The states are "failed" and "undefined"; a pair that was not run is in neither table.
+    """
+    runs = found.current
+    runs = runs[runs["budget"] == budget]
+    values = runs.pivot_table(index="place", columns="entry", values=metric, aggfunc="mean", dropna=False)
+    states = runs.assign(state=(runs["status"] == "ok").map({True: "undefined", False: "failed"}))
+    state = states.pivot_table(index="place", columns="entry", values="state", aggfunc="max")
+    return values, state
+
+
+def order(part: Slice, metric: str) -> list[int]:
+    """Entries of a slice, best average rank first, those that are not compared last."""
+    aggregate = part.metrics.get(metric)
+    ranks = {
+        entry: estimate.rank
+        for entry, estimate in enumerate(aggregate.estimates if aggregate else ())
+        if estimate is not None
+    }
+    shown = [*part.compared, *(entry for entry, _ in part.not_compared)]
+    return sorted(shown, key=lambda entry: (entry not in ranks, ranks.get(entry, 0.0), entry))
+
+
+def heat_map(
+    found: Sorted, part: Slice, metric: str, tables: tuple[pd.DataFrame, pd.DataFrame]
+) -> Figure | None:
+    """Categories x methods, in per cent; cells without a value carry a mark that says why. None if all lack it."""
+    values, states = tables
+    entries = order(part, metric)
+    places = [
+        int(place)
+        for place in values.index
+        if part.modality in (None, found.categories[place].modality)
+        and part.dataset in (None, found.categories[place].dataset)
+    ]
+    z = 100 * values.reindex(index=places, columns=entries).to_numpy(dtype=np.float64, na_value=np.nan)
+    if np.isnan(z).all():
+        return None
+    state = states.reindex(index=places, columns=entries).to_numpy(dtype=object)
+    gaps = [
+        (x, y, state[y, x] if isinstance(state[y, x], str) else "missing")
+        for y, x in np.argwhere(np.isnan(z))
+    ]
+    info = METRICS[metric]
+    names = [plain(found.entries[entry].label) for entry in entries]
+    labels = [plain(found.categories[place].label) for place in places]
+    hover = [[f"{label}<br>{name}" for name in names] for label in labels]
+    return {
+        "data": [
+            {
+                "type": "heatmap",
+                "z": [[None if np.isnan(value) else round(float(value), 4) for value in row] for row in z],
+                "hovertext": hover,
+                "hovertemplate": "%{hovertext}<br>%{z:.2f} %<extra></extra>",
+                "texttemplate": "%{z:.1f}",
+                "colorscale": "Cividis",
+                "reversescale": not info.higher_is_better,
+                "xgap": 2,
+                "ygap": 2,
+                "colorbar": {"thickness": 10, "outlinewidth": 0, "ticksuffix": " %", "len": 1, "x": 1.01},
+            },
+            {
+                "type": "scatter",
+                "mode": "text",
+                "x": [int(x) for x, _, _ in gaps],
+                "y": [int(y) for _, y, _ in gaps],
+                "text": [_MARKS[kind] for _, _, kind in gaps],
+                "hovertext": [f"{hover[y][x]}<br>{kind}" for x, y, kind in gaps],
+                "hovertemplate": "%{hovertext}<extra></extra>",
+                "showlegend": False,
+            },
+        ],
+        "layout": {
+            "height": 110 + _ROW * len(places),
+            "margin": {"l": 10, "r": 10, "t": 10, "b": 10},
+            "xaxis": _axis([plain(found.entries[entry].label, _LONGEST) for entry in entries], "top"),
+            "yaxis": {
+                **_axis([plain(found.categories[place].label, _LONGEST) for place in places], "left"),
+                "autorange": False,
+                "range": [len(places) - 0.5, -0.5],
+            },
+        },
+    }
+
+
+def _axis(labels: list[str], side: str) -> dict[str, Any]:
+    return {
+        "tickmode": "array",
+        "tickvals": list(range(len(labels))),
+        "ticktext": labels,
+        "side": side,
+        "automargin": True,
+        "showgrid": False,
+        "zeroline": False,
+        "fixedrange": True,
+        "range": [-0.5, len(labels) - 0.5],
+    }
+
+
+def cost_scatter(found: Sorted, part: Slice, metric: str, cost: str) -> Figure | None:
+    """Quality (per cent, with its interval) against one cost; the Pareto front as a line through its points.
+
+    None where no compared method has both.
+    """
+    aggregate = part.metrics.get(metric)
+    points = [
+        (entry, spent, estimate)
+        for entry, estimate in enumerate(aggregate.estimates if aggregate else ())
+        if estimate is not None
+        and (costs := part.costs[entry]) is not None
+        and (spent := getattr(costs, cost)) is not None
+    ]
+    if not points:
+        return None
+    x = np.array([spent for _, spent, _ in points])
+    y = 100 * np.array([estimate.mean for _, _, estimate in points])
+    front = statistics.pareto_front(x, y if METRICS[metric].higher_is_better else -y)
+    names = [found.entries[entry].label for entry, _, _ in points]
+    ends = [(estimate.low, estimate.high) for _, _, estimate in points]
+
+    def trace(mask: statistics.Bools, name: str, mode: str, color: str, symbol: str) -> Figure:
+        chosen = sorted(np.flatnonzero(mask), key=lambda index: (x[index], y[index]))
+        return {
+            "type": "scatter",
+            "mode": mode,
+            "name": name,
+            "x": [float(x[index]) for index in chosen],
+            "y": [round(float(y[index]), 4) for index in chosen],
+            "text": [plain(names[index], 24) for index in chosen],
+            "hovertext": [plain(names[index]) for index in chosen],
+            "hovertemplate": "%{hovertext}<br>%{y:.2f} %<br>%{x:.4~g}<extra></extra>",
+            "textposition": "top center",
+            "cliponaxis": False,
+            "marker": {"symbol": symbol, "size": 11, "color": color, "line": {"width": 2, "color": color}},
+            "line": {"shape": "hv", "dash": "dot", "width": 1.5, "color": color},
+            "error_y": {
+                "type": "data",
+                "symmetric": False,
+                "array": [100 * (ends[i][1] or 0) - y[i] if ends[i][1] is not None else 0 for i in chosen],
+                "arrayminus": [
+                    y[i] - 100 * (ends[i][0] or 0) if ends[i][0] is not None else 0 for i in chosen
+                ],
+                "thickness": 1,
+                "width": 3,
+                "color": color,
+            },
+        }
+
+    # a cost of 0 (no GPU used) has no logarithm
+    wide = x.min() > 0 and x.max() > 20 * x.min()
+    return {
+        "data": [
+            trace(front, "Pareto front", "lines+markers+text", _FRONT, "diamond"),
+            trace(~front, "others", "markers+text", _OTHER, "circle-open"),
+        ],
+        "layout": {
+            "height": 430,
+            "margin": {"l": 10, "r": 30, "t": 30, "b": 10},
+            "xaxis": {
+                "title": {"text": COSTS[cost]},
+                "type": "log" if wide else "linear",
+                "automargin": True,
+            },
+            "yaxis": {
+                "title": {"text": f"{plain(METRICS[metric].title)} (%)"},
+                "automargin": True,
+                "zeroline": False,
+            },
+            "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        },
+    }

@@ -1,0 +1,182 @@
+"""Statistics over runs: bootstrap of image metrics, means over categories, ranks, shared cells, Pareto."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+RESAMPLES = 2000
+LEVEL = 0.95
+FEWEST_SEEDS = 3  # fewer than this say nothing about a distribution: their range is shown instead
+_CHUNK = 1 << 21  # elements of one block of resamples x images, to bound memory
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Interval = Literal["images", "images+seeds", "seeds", "range", "none"]
+"""What an interval covers: bootstrap over test images (and seeds) or seeds, the seeds' range, nothing."""
+
+
+def weighted_auroc_ap(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike) -> tuple[Floats, Floats]:
+    """AUROC (ties averaged, as by mid-ranks) and step-wise average precision of weighted images.
+
+    ``scores`` [N], larger = more anomalous; ``labels`` [N], 0 or 1; ``weights`` [B, N], how often each image
+    counts. Returns two arrays [B] in [0, 1]; NaN where a row's weights leave no normal or no anomalous image.
+    """
+    s, y = np.asarray(scores, dtype=np.float64), np.asarray(labels).astype(bool)
+    w = np.atleast_2d(np.asarray(weights, dtype=np.float64))
+    order = np.argsort(-s, kind="stable")
+    s, y, w = s[order], y[order], w[:, order]
+    first_of_tie = np.flatnonzero(np.concatenate([[True], s[1:] != s[:-1]])) if len(s) else np.zeros(0, int)
+    if not y.any() or y.all():
+        undefined = np.full(len(w), np.nan)
+        return undefined, undefined.copy()
+    positives = np.add.reduceat(w * y, first_of_tie, axis=1)
+    negatives = np.add.reduceat(w * ~y, first_of_tie, axis=1)
+    true, false = positives.cumsum(axis=1), negatives.cumsum(axis=1)
+    n_true, n_false = true[:, -1], false[:, -1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        pairs = np.einsum("bk,bk->b", positives, n_false[:, None] - false + negatives / 2)
+        auroc = pairs / (n_true * n_false)
+        # 0/0 only before the first weighted image, where positives are 0 too
+        precision = np.divide(true, true + false, out=np.zeros_like(true), where=true + false > 0)
+        ap = np.einsum("bk,bk->b", positives, precision) / n_true
+    undefined_rows = (n_true == 0) | (n_false == 0)
+    return np.where(undefined_rows, np.nan, auroc), np.where(undefined_rows, np.nan, ap)
+
+
+def stratified_weights(labels: ArrayLike, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """``n`` bootstrap resamples of images, drawn within each label: counts [n, N] that keep both totals."""
+    y = np.asarray(labels)
+    counts = np.zeros((n, len(y)))
+    for label in np.unique(y):
+        members = np.flatnonzero(y == label)
+        drawn = rng.integers(len(members), size=(n, len(members)))
+        flat = np.bincount((drawn + np.arange(n)[:, None] * len(members)).ravel(), minlength=n * len(members))
+        counts[:, members] = flat.reshape(n, len(members))
+    return counts
+
+
+def bootstrap_images(
+    scores: ArrayLike, labels: ArrayLike, *, seed: int, n: int = RESAMPLES
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """AUROC and AP of R runs under the same ``n`` resamples of their common test images.
+
+    ``scores`` [R, N], ``labels`` [N]. Returns two arrays [R, n]; NaN where one label is absent.
+    """
+    runs, y = np.atleast_2d(np.asarray(scores, dtype=np.float64)), np.asarray(labels)
+    rng = np.random.default_rng(seed)
+    auroc = np.empty((len(runs), n), dtype=np.float32)
+    ap = np.empty_like(auroc)
+    step = max(1, _CHUNK // max(1, len(y)))
+    for start in range(0, n, step):
+        block = slice(start, min(n, start + step))
+        weights = stratified_weights(y, block.stop - start, rng)
+        for row, run in enumerate(runs):
+            auroc[row, block], ap[row, block] = weighted_auroc_ap(run, y, weights)
+    return auroc, ap
+
+
+def resample_seeds(values: ArrayLike, *, seed: int, n: int = RESAMPLES) -> Floats:
+    """Bootstrap of the mean over seeds, the same seeds drawn for every method of a category.
+
+    ``values`` [M, S] (one value per method and seed) or [M, S, n] (each already resampled over images).
+    Returns [M, n].
+    """
+    v = np.asarray(values, dtype=np.float64)
+    seeds = v.shape[1]
+    drawn = np.random.default_rng(seed).integers(seeds, size=(n, seeds))
+    counts = np.stack([(drawn == s).sum(axis=1) for s in range(seeds)], axis=0) / seeds  # [S, n]
+    if v.ndim == 2:
+        return np.asarray(v @ counts, dtype=np.float64)
+    return np.asarray(np.einsum("msb,sb->mb", v, counts), dtype=np.float64)
+
+
+def percentile_interval(draws: ArrayLike, level: float = LEVEL) -> tuple[Floats, Floats]:
+    """Percentile interval along the last axis: lower and upper ends, each of the remaining shape."""
+    tail = (1 - level) / 2
+    low, high = np.quantile(np.asarray(draws, dtype=np.float64), [tail, 1 - tail], axis=-1)
+    return low, high
+
+
+def interval_of_mean(
+    by_category: Sequence[Floats], draws: Sequence[NDArray[np.float32]] | None, seeds: Sequence[int]
+) -> tuple[Floats, Floats, Interval]:
+    """Interval of each method's mean over categories (of means over seeds).
+
+    ``by_category``: per category [M, S] values; ``draws``: per category [M, S, B] resampled over images, or
+    None for metrics that the image scores do not determine; ``seeds``: one random seed per category.
+    Returns low [M], high [M] and what they cover. Without ``draws``, fewer than three seeds in any category
+    give the mean of the categories' lowest and highest seeds, and one seed everywhere gives NaN: no interval
+    is made up.
+    """
+    fewest = min(values.shape[1] for values in by_category)
+    if draws is not None:
+        several = max(values.shape[1] for values in by_category) > 1
+        n = draws[0].shape[-1]
+        mean = np.mean([resample_seeds(d, seed=s, n=n) for d, s in zip(draws, seeds, strict=True)], axis=0)
+        low, high = percentile_interval(mean)
+        return low, high, "images+seeds" if several else "images"
+    if fewest >= FEWEST_SEEDS:
+        mean = np.mean([resample_seeds(v, seed=s) for v, s in zip(by_category, seeds, strict=True)], axis=0)
+        low, high = percentile_interval(mean)
+        return low, high, "seeds"
+    if max(values.shape[1] for values in by_category) == 1:
+        nothing = np.full(len(by_category[0]), np.nan)
+        return nothing, nothing.copy(), "none"
+    low = np.mean([values.min(axis=1) for values in by_category], axis=0)
+    high = np.mean([values.max(axis=1) for values in by_category], axis=0)
+    return low, high, "range"
+
+
+def rank_methods(values: ArrayLike, higher_is_better: bool = True) -> Floats:
+    """Ranks [M, K] of M methods within each of K categories: 1 is best, equal values share their mean rank.
+
+    Values are compared after rounding to twelve decimals, so that the order of a sum does not break a tie.
+    """
+    v = np.round(np.asarray(values, dtype=np.float64), 12)
+    return np.asarray(
+        stats.rankdata(-v if higher_is_better else v, method="average", axis=0), dtype=np.float64
+    )
+
+
+def count_wins(values: ArrayLike, higher_is_better: bool = True) -> NDArray[np.int64]:
+    """Number of categories, per method, in which none of the M methods in ``values`` [M, K] is better."""
+    v = np.round(np.asarray(values, dtype=np.float64), 12)
+    best = v.max(axis=0) if higher_is_better else v.min(axis=0)
+    return np.asarray((v == best).sum(axis=1), dtype=np.int64)
+
+
+def shared_cells(defined: Bools, category: NDArray[np.int64]) -> tuple[Bools, Bools]:
+    """Which methods are compared, and on which cells: those that all of them have.
+
+    ``defined`` [M, C]: whether a method has a value in a cell; ``category`` [C]: each cell's category.
+    A method with values in fewer than half of the categories is not compared, or it would take the others'
+    categories away; where nothing is shared even so, the methods with the fewest cells are left out until
+    something is.
+    Returns masks [M] and [C].
+    """
+    held = np.array([len(set(category[row])) for row in defined], dtype=np.int64)
+    total = len(set(category[defined.any(axis=0)]))
+    methods = (held > 0) & (2 * held >= total)
+    size = defined.sum(axis=1)
+    while methods.any():
+        cells = np.asarray(defined[methods].all(axis=0), dtype=np.bool_)
+        if cells.any():
+            return methods, cells
+        fewest = np.flatnonzero(methods & (size == size[methods].min()))
+        methods[fewest[-1]] = False
+    return methods, np.zeros(defined.shape[1], dtype=np.bool_)
+
+
+def pareto_front(cost: ArrayLike, quality: ArrayLike) -> Bools:
+    """Points [M] that no other beats: none is at least as cheap and as good, and better in one of the two.
+
+    Lower cost and higher quality are better; points with a NaN are never on the front.
+    """
+    c, q = np.asarray(cost, dtype=np.float64), np.asarray(quality, dtype=np.float64)
+    as_good = (c[:, None] <= c) & (q[:, None] >= q)
+    better = (c[:, None] < c) | (q[:, None] > q)
+    beaten = (as_good & better).any(axis=0)
+    return np.asarray(~beaten & np.isfinite(c) & np.isfinite(q), dtype=np.bool_)

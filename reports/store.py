@@ -1,0 +1,227 @@
+"""The store: the tables of a results folder or bucket, one row per run (see ResultStore)."""
+
+import io
+import re
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from urllib.parse import quote
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+from pyarrow import fs as pafs
+
+from adbench.reports import compaction, encoding
+from adbench.reports.files import TEMPORARY, LocalFolder, StoreError, open_folder
+from adbench.reports.schema import HISTORY_SCHEMA, IMAGES_SCHEMA, RUNS_SCHEMA, Gallery, RunResult
+
+__all__ = ["ResultStore", "StoreError"]
+
+SCHEMAS: dict[str, pa.Schema] = {"runs": RUNS_SCHEMA, "images": IMAGES_SCHEMA, "history": HISTORY_SCHEMA}
+LOCAL_FOLDERS = (*SCHEMAS, "maps", "report", "logs")
+COMPACTION_THRESHOLD = 200
+READ_ATTEMPTS = 20
+READ_PAUSE_SECONDS = 0.05
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+
+
+class ResultStore:
+    """The results folder ``out``: a local path, or a URL such as s3://, gs:// or file:///.
+
+    ``filesystem``: the pyarrow file system within which ``out`` is a path, for stores that no URL describes.
+
+    A run is in the store once its file in ``runs`` is there, which is written last; its images, history and
+    gallery are there before. On a local folder writers exclude each other by a lock, and may be many. On an
+    object store there is no lock: concurrent writers must not write the same run, and nothing is compacted.
+
+    Constructing touches no file. Every method raises StoreError if the folder cannot be used.
+    """
+
+    def __init__(self, out: str | Path, filesystem: pafs.FileSystem | None = None) -> None:
+        self._folder = open_folder(out, filesystem)
+        self._compacted: dict[str, frozenset[str]] | None = None
+
+    @property
+    def out(self) -> str:
+        """The folder as it was given."""
+        return self._folder.shown
+
+    def prepare(self) -> None:
+        """Create the folders, prove that they are writable, and clear what an interrupted writer left."""
+        local = isinstance(self._folder, LocalFolder)
+        folders = LOCAL_FOLDERS if local else (*SCHEMAS, "maps")
+        with self._folder.explained("write to the results folder"), self._folder.lock():
+            for name in folders:
+                self._folder.make(name)
+            self._finish()
+            probe = f"runs/.probe{TEMPORARY}"
+            self._folder.write(probe, b"adbench")
+            self._folder.delete(probe)
+            if local:
+                # The lock is held, so nobody is writing: these are of writers that died.
+                self._sweep((*folders, "splits"))
+
+    def append(self, result: RunResult) -> bool:
+        """Record a run; the moment its row appears, all else of it is readable.
+
+        A failed run is replaced by a later result of the same run_id; an ok one never changes, and then
+        nothing is written and False returned. Raises ValueError for a result that the tables cannot hold.
+        """
+        run_id = result.record.run_id
+        if not RUN_ID.fullmatch(run_id):
+            raise ValueError(f"run_id={run_id!r} is no file name: use letters, digits, '-' and '_'.")
+        contents = {
+            f"images/{run_id}.parquet": encoding.images_bytes(result),
+            f"history/{run_id}.parquet": encoding.history_bytes(result),
+            f"maps/{run_id}.npz": encoding.gallery_bytes(result.gallery),
+            f"runs/{run_id}.parquet": encoding.runs_bytes(result.record),
+        }
+        with self._folder.explained("write to the results folder"), self._folder.lock():
+            self._finish()
+            if self._is_ok(run_id):
+                return False
+            for name, content in contents.items():
+                if content is None:
+                    self._folder.delete(name)
+                else:
+                    self._folder.write(name, content)
+        return True
+
+    def runs(self) -> pd.DataFrame:
+        """The runs table, one row per run, oldest first; undefined values are NA. Integers are Int64."""
+        table = self._read("runs").sort_by([("started_at", "ascending"), ("run_id", "ascending")])
+        frame: pd.DataFrame = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+        # Never so in a folder that only this class wrote; files copied by hand may repeat a run.
+        if frame["run_id"].duplicated().any():
+            best = frame.sort_values("status", ascending=False, kind="stable").drop_duplicates("run_id")
+            frame = best.sort_index().reset_index(drop=True)
+        return frame
+
+    def images(self, run_ids: Iterable[str] | None = None) -> pd.DataFrame:
+        """The images table of the recorded runs, or of those among ``run_ids``; a run's rows in their order."""
+        return self._rows_of_runs("images", run_ids)
+
+    def history(self, run_ids: Iterable[str] | None = None) -> pd.DataFrame:
+        """The history table of the recorded runs, or of those among ``run_ids``; a run's rows in their order."""
+        return self._rows_of_runs("history", run_ids)
+
+    def done(self) -> set[str]:
+        """The run_ids that need no further run: those with status ok."""
+        table = self._read("runs", ["run_id", "status"], pads.field("status") == "ok")
+        return set(table["run_id"].to_pylist())
+
+    def gallery(self, run_id: str) -> Gallery | None:
+        """The images kept of a run, if any."""
+        with self._folder.explained("read the results folder"):
+            try:
+                return encoding.load_gallery(self._folder.read(f"maps/{run_id}.npz"))
+            except FileNotFoundError:
+                return None
+
+    def write_split(self, name: str, table: pd.DataFrame) -> None:
+        """Keep a split as splits/<name>.csv, unless it is there already; odd characters are %-escaped."""
+        path = f"splits/{quote(name, safe=' +=,@')}.csv"
+        with self._folder.explained("write to the results folder"), self._folder.lock():
+            if not self._folder.exists(path):
+                self._folder.make("splits")
+                self._folder.write(path, table.to_csv(index=False, lineterminator="\n").encode())
+
+    def compact(self, threshold: int = COMPACTION_THRESHOLD) -> int:
+        """Merge the small files of each table that has more than ``threshold``; return how many it merged.
+
+        On an object store it does nothing: without a lock two of them could both merge the same rows.
+        """
+        folder = self._folder
+        if not isinstance(folder, LocalFolder):
+            return 0
+        with folder.explained("write to the results folder"), folder.lock():
+            self._finish()
+            ok = self.done()
+            return sum(compaction.compact(folder, name, SCHEMAS[name], ok, threshold) for name in SCHEMAS)
+
+    def _finish(self) -> None:
+        for table in SCHEMAS:
+            compaction.finish(self._folder, table)
+
+    def _sweep(self, folders: Iterable[str]) -> None:
+        for folder in folders:
+            for name in self._folder.names(folder):
+                if name.startswith(".") and name.endswith(TEMPORARY):
+                    self._folder.delete(f"{folder}/{name}")
+
+    def _is_ok(self, run_id: str) -> bool:
+        try:
+            content = self._folder.read(f"runs/{run_id}.parquet")
+        except FileNotFoundError:
+            return any(run_id in ids for ids in self._compacted_ids().values())
+        return bool(pq.read_table(io.BytesIO(content), columns=["status"])["status"][0].as_py() == "ok")
+
+    def _compacted_ids(self) -> dict[str, frozenset[str]]:
+        """The run_ids in each compacted file, whose content never changes.
+
+        On an object store, where listing is slow and nobody compacts, it looks but once.
+        """
+        known = self._compacted
+        if known is None or isinstance(self._folder, LocalFolder):
+            known = known or {}
+            names = [name for name in self._folder.names("runs") if name.startswith(compaction.COMPACTED)]
+            self._compacted = {name: known.get(name) or self._ids_in(name) for name in names}
+        return self._compacted or {}
+
+    def _ids_in(self, name: str) -> frozenset[str]:
+        path = self._folder.path(f"runs/{name}")
+        table = pq.read_table(path, columns=["run_id"], filesystem=self._folder.filesystem)
+        return frozenset(table["run_id"].to_pylist())
+
+    def _rows_of_runs(self, table: str, run_ids: Iterable[str] | None) -> pd.DataFrame:
+        recorded = set(self._read("runs", ["run_id"])["run_id"].to_pylist())
+        wanted = recorded if run_ids is None else recorded.intersection(run_ids)
+        condition = None if run_ids is None else pads.field("run_id").isin(list(wanted))
+
+        def is_wanted(name: str) -> bool:
+            return compaction.is_compacted(name) or name.removesuffix(compaction.SUFFIX) in wanted
+
+        frame: pd.DataFrame = self._read(table, None, condition, is_wanted).to_pandas()
+        return frame
+
+    def _read(
+        self,
+        table: str,
+        columns: list[str] | None = None,
+        condition: pads.Expression | None = None,
+        is_wanted: Callable[[str], bool] = lambda name: True,
+    ) -> pa.Table:
+        """The rows of a table as they were at one moment, whatever writers do meanwhile."""
+        problem: Exception | None = None
+        for _ in range(READ_ATTEMPTS):
+            with self._folder.explained("read the results folder"):
+                try:
+                    before = compaction.listing(self._folder, table)
+                    rows = self._read_files(table, filter(is_wanted, before.names), columns, condition)
+                    if compaction.listing(self._folder, table).generation == before.generation:
+                        return rows
+                except (FileNotFoundError, pa.ArrowInvalid) as error:
+                    problem = error
+            time.sleep(READ_PAUSE_SECONDS)
+        raise StoreError(
+            f"Cannot read the {table} table of {self.out!r}: {problem or 'its files keep changing'}.",
+            "If a file is damaged, delete it: its run will be executed again.",
+        ) from problem
+
+    def _read_files(
+        self,
+        table: str,
+        names: Iterable[str],
+        columns: list[str] | None,
+        condition: pads.Expression | None,
+    ) -> pa.Table:
+        paths = [self._folder.path(f"{table}/{name}") for name in names]
+        if not paths:
+            empty = SCHEMAS[table].empty_table()
+            return empty.select(columns) if columns else empty
+        files = pads.dataset(
+            paths, schema=SCHEMAS[table], format="parquet", filesystem=self._folder.filesystem
+        )
+        return files.to_table(columns=columns, filter=condition)

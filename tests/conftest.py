@@ -1,0 +1,124 @@
+"""Fixtures that more than one room's tests use."""
+
+import hashlib
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+
+from adbench.reports.schema import (
+    METRIC_COLUMNS,
+    VAL_METRIC_COLUMNS,
+    Gallery,
+    GalleryCase,
+    ImageScores,
+    RunRecord,
+    RunResult,
+)
+
+SIZE = 16
+CASES: tuple[Literal["best", "typical", "worst"], ...] = ("best", "typical", "worst")
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def _image_scores(split: Literal["val", "test"], count: int, rng: np.random.Generator) -> ImageScores:
+    labels = np.arange(count, dtype=np.int64) % 2
+    return ImageScores(
+        split=split,
+        image_ids=tuple(f"{split}/{index:03d}.png" for index in range(count)),
+        labels=labels,
+        defect_types=tuple("crack" if label else "good" for label in labels),
+        scores=(labels + rng.normal(size=count)).astype(np.float32),
+    )
+
+
+def _gallery(rng: np.random.Generator) -> Gallery:
+    cases = [
+        GalleryCase(
+            case=case,
+            image_id=f"test/{index:03d}.png",
+            label=int(case != "typical"),
+            defect_type="good" if case == "typical" else "crack",
+            score=float(rng.normal()),
+            image=rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8),
+            mask=None if case == "typical" else rng.random((SIZE, SIZE)) > 0.9,
+            anomaly_map=rng.random((SIZE, SIZE), dtype=np.float32),
+        )
+        for index, case in enumerate(CASES)
+    ]
+    return Gallery(low=0.0, high=1.0, cases=tuple(cases))
+
+
+def _make_result(**overrides: Any) -> RunResult:
+    """A result with plausible random content that depends only on the overrides.
+
+    ``overrides`` are fields of RunRecord, and ``images``, ``history`` and ``gallery`` of RunResult.
+    Without ``run_id`` it is a hash of method, params, dataset, category, seed and budget. A failed
+    result has an error, and no metrics, images, history or gallery unless these are given.
+    """
+    identity: dict[str, Any] = {
+        "method": "ckaad",
+        "params": '{"gamma":0.3}',
+        "dataset": "phantom",
+        "category": "texture",
+        "seed": 0,
+        "budget": "smoke",
+    }
+    identity.update({name: overrides[name] for name in identity if name in overrides})
+    run_id = (
+        overrides.get("run_id") or hashlib.sha256(repr(sorted(identity.items())).encode()).hexdigest()[:16]
+    )
+    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(run_id.encode()).digest()[:8], "big"))
+    ok = overrides.get("status", "ok") == "ok"
+    began = overrides.get("started_at", START + timedelta(seconds=int(rng.integers(10**6))))
+    fields: dict[str, Any] = {
+        **identity,
+        "run_id": run_id,
+        "suite": "quickstart",
+        "method_version": "1",
+        "dataset_params": "{}",
+        "modality": "industrial",
+        "status": "ok",
+        "error": None if ok else "Traceback (most recent call last):\nRuntimeError: CUDA out of memory",
+        "metrics": {name: float(rng.uniform(0.4, 1)) for name in (*METRIC_COLUMNS, *VAL_METRIC_COLUMNS)}
+        if ok
+        else {},
+        "metric_version": 1,
+        "n_train": 40,
+        "n_labelled": 4,
+        "n_val": 4,
+        "n_test": 8,
+        "image_size": 64,
+        "fit_seconds": float(rng.lognormal(2, 1)) if ok else None,
+        "predict_ms_per_image": float(rng.lognormal(1, 1)) if ok else None,
+        "peak_rss_mb": float(rng.uniform(300, 900)),
+        "device": "cpu",
+        "world_size": 1,
+        "started_at": began,
+        "finished_at": began + timedelta(seconds=12),
+        "host": "workstation",
+        "hardware": "8-core CPU",
+        "adbench_version": "0.1.0",
+        "torch_version": "2.9.0",
+        "ray_version": "2.51.0",
+        "python_version": "3.11.9",
+        "dataset_fingerprint": "f" * 16,
+        "split_hash": "5" * 16,
+        "command": f"adbench run suite=quickstart seed={identity['seed']}",
+    }
+    parts: dict[str, Any] = {"images": (), "history": (), "gallery": None}
+    if ok:
+        parts["images"] = (_image_scores("val", 4, rng), _image_scores("test", 8, rng))
+        parts["history"] = tuple((step, "loss", float(rng.random() / (step + 1))) for step in range(3))
+        parts["gallery"] = _gallery(rng)
+    parts.update({name: overrides.pop(name) for name in parts if name in overrides})
+    fields.update(overrides)
+    return RunResult(record=RunRecord(**fields), **parts)
+
+
+@pytest.fixture(scope="session")
+def make_result() -> Callable[..., RunResult]:
+    """The factory of results; see _make_result."""
+    return _make_result
