@@ -60,7 +60,7 @@ def check_maps(maps: Sequence[Scores]) -> None:
 def sorted_normal_scores(maps: Sequence[Scores], masks: Sequence[NDArray[np.bool_]]) -> Scores:
     """Scores of all pixels outside the masks, in ascending order, [N]; filled in place to keep memory low."""
     sizes = [mask.size - int(np.count_nonzero(mask)) for mask in masks]
-    normal = np.empty(sum(sizes), dtype=np.result_type(*maps) if maps else np.float32)
+    normal = np.empty(sum(sizes), dtype=np.result_type(np.float16, *{m.dtype for m in maps}))
     start = 0
     for anomaly_map, mask, size in zip(maps, masks, sizes, strict=True):
         normal[start : start + size] = anomaly_map[~mask] if size < mask.size else anomaly_map.ravel()

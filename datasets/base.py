@@ -1,7 +1,7 @@
 """What a dataset is: typed facts (its record), parameters, samples without pixels, and pixels on demand."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -113,6 +113,7 @@ class Dataset(ABC):
 
     record: ClassVar[DatasetRecord]
     config_class: ClassVar[type[DatasetConfig]]
+    config: DatasetConfig
 
     @abstractmethod
     def __init__(self, config: Any) -> None:
@@ -151,6 +152,10 @@ class Dataset(ABC):
         """How samples without a role of their own are dealt out."""
         return SplitRule()
 
+    def modality(self, category: str) -> Modality:
+        """Modality of a category: methods have other defaults for medical and industrial images."""
+        return self.record.modality
+
     def has_masks(self, category: str) -> bool:
         """Whether anomalous images of the category come with exact pixel masks."""
         return True
@@ -158,8 +163,3 @@ class Dataset(ABC):
     def saturation_defined(self, category: str) -> bool:
         """Whether the masks carry saturation thresholds, so that sPRO is defined."""
         return False
-
-
-def config_field_help(config: type[BaseModel]) -> Mapping[str, str]:
-    """Each parameter's description, by name."""
-    return {name: field.description or "" for name, field in config.model_fields.items()}

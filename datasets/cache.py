@@ -16,6 +16,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 DEFAULT_MAX_BYTES = 20 * 2**30
+_FORMAT = 1  # Part of every key: entries of another format are never read.
 _ARRAY = "array.npy"
 _ENTRY = "entry.json"
 
@@ -46,6 +47,8 @@ class Cache:
     def __init__(self, root: Path | None, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
         self.root = root
         self.max_bytes = max_bytes
+        self.borrowed_feature_seconds = 0.0
+        """Building time of the feature entries that were found ready: what this object's user was spared."""
 
     def array(
         self,
@@ -60,13 +63,17 @@ class Cache:
             fill(array)
             array.flags.writeable = False
             return array
-        digest = _digest({**key, "shape": list(shape), "dtype": np.dtype(dtype).name})
+        digest = _digest({**key, "format": _FORMAT, "shape": list(shape), "dtype": np.dtype(dtype).name})
         folder = self.root / digest
+        began, built = time.monotonic(), False
         if not (folder / _ENTRY).exists():
             self.root.mkdir(parents=True, exist_ok=True)
             with FileLock(self.root / f"{digest}.lock"):
                 if not (folder / _ENTRY).exists():
                     self._build(folder, key, shape, dtype, fill)
+                    built = True
+        if not built and key["what"] == "features":  # What was spent waiting for another builder is not spared.
+            self.borrowed_feature_seconds += max(0.0, _build_seconds(folder) - (time.monotonic() - began))
         os.utime(folder / _ENTRY)
         return np.load(folder / _ARRAY, mmap_mode="r")
 
@@ -82,10 +89,11 @@ class Cache:
         shutil.rmtree(building, ignore_errors=True)  # left by a builder that died
         building.mkdir()
         try:
+            began = time.monotonic()
             array = np.lib.format.open_memmap(building / _ARRAY, mode="w+", dtype=dtype, shape=shape)
             fill(array)
             array.flush()
-            entry = {"key": dict(key), "bytes": array.nbytes}
+            entry = {"key": dict(key), "bytes": array.nbytes, "seconds": time.monotonic() - began}
             (building / _ENTRY).write_text(json.dumps(entry, sort_keys=True), encoding="utf-8")
             shutil.rmtree(folder, ignore_errors=True)
             building.replace(folder)
@@ -134,6 +142,10 @@ class Cache:
             return
         shutil.rmtree(doomed, ignore_errors=True)
         (self.root / f"{digest}.lock").unlink(missing_ok=True)
+
+
+def _build_seconds(folder: Path) -> float:
+    return float(json.loads((folder / _ENTRY).read_text(encoding="utf-8"))["seconds"])
 
 
 def _digest(key: Mapping[str, Any]) -> str:

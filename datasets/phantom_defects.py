@@ -1,8 +1,9 @@
-"""Defects that are laid onto a drawn surface: scratch, crack, stain, hole, and a local warp of the picture."""
+"""Defects laid onto a drawn surface: scratch, crack, stain, hole, and a local warp of the picture."""
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from adbench.datasets.base import Saturation
@@ -25,7 +26,7 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Defect:
-    """What is wrong with an image: ``strength`` (visible difference) and ``extent`` (size) are 1 as standard."""
+    """What is wrong with an image; ``strength`` (visible difference) and ``extent`` (size): 1 = standard."""
 
     name: str
     strength: float
@@ -51,11 +52,13 @@ class Drawing:
     """
 
     rgb: Array
-    regions: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] | None = None
+    regions: NDArray[np.bool_] | None = None
     saturation: tuple[Saturation, ...] = ()
 
 
-def scratch(rgb: Array, defect: Defect, start: tuple[float, float], colour: Colour, reach: float = 0.3) -> Array:
+def scratch(
+    rgb: Array, defect: Defect, start: tuple[float, float], colour: Colour, reach: float = 0.3
+) -> Array:
     """A curved line of uneven pressure, ``colour`` in its middle and a thin shadow along it."""
     rng, size = defect.rng, rgb.shape[0]
     length = reach * defect.extent * float(rng.uniform(0.6, 1.4))
@@ -81,12 +84,14 @@ def crack(rgb: Array, defect: Defect, points: Array, width: float) -> Array:
 
 def jagged(rng: Rng, start: tuple[float, float], heading: float, length: float) -> Array:
     """Points of a crack's path: a straight course with sharp turns to both sides."""
-    return walk(rng, start, heading, length, 16, 0.1) + rng.normal(0, 0.018 * length, (17, 1)) * np.array(
-        [[np.cos(heading), -np.sin(heading)]]
-    )
+    course = walk(rng, start, heading, length, 16, 0.1)
+    sideways = np.array([[np.cos(heading), -np.sin(heading)]])
+    return np.asarray(course + rng.normal(0, 0.018 * length, (17, 1)) * sideways)
 
 
-def stain(rgb: Array, defect: Defect, centre: tuple[float, float], tint: Colour, radius: float = 0.07) -> Array:
+def stain(
+    rgb: Array, defect: Defect, centre: tuple[float, float], tint: Colour, radius: float = 0.07
+) -> Array:
     """A dried patch: multiplies by ``tint``, uneven inside and darker along its outline."""
     rng, size = defect.rng, rgb.shape[0]
     y, x = grid(size)
@@ -99,7 +104,9 @@ def stain(rgb: Array, defect: Defect, centre: tuple[float, float], tint: Colour,
     return np.asarray(rgb * (1 - share[..., None] * (1 - np.asarray(tint, dtype=np.float32))))
 
 
-def hole(rgb: Array, defect: Defect, centre: tuple[float, float], floor: Colour, radius: float = 0.025) -> Array:
+def hole(
+    rgb: Array, defect: Defect, centre: tuple[float, float], floor: Colour, radius: float = 0.025
+) -> Array:
     """A ragged pit with a dark ``floor``, a shadowed upper and a lit lower wall."""
     rng, size = defect.rng, rgb.shape[0]
     y, x = grid(size)
@@ -114,7 +121,7 @@ def hole(rgb: Array, defect: Defect, centre: tuple[float, float], floor: Colour,
 
 
 def warp(rgb: Array, defect: Defect, centre: tuple[float, float], shift: float, radius: float = 0.1) -> Array:
-    """Pulls the picture by up to ``shift`` (image sides) along one direction, with some twist, around ``centre``."""
+    """Pulls the picture around ``centre`` by up to ``shift`` (image sides) one way, with some twist."""
     rng, size = defect.rng, rgb.shape[0]
     y, x = grid(size)
     radius = radius * defect.extent

@@ -61,9 +61,10 @@ def gear(scene: Rng, sensor: Rng, size: int, defect: Defect | None) -> Drawing:
     rgb = ground * (1 - 0.65 * blur(fall, 0.009))[..., None]
     steel = _steel(scene, size, rho, phi + turn, light, metal)
     tint = np.array([0.94, 0.96, 1.0]) * np.exp(scene.normal(0, 0.012, 3))
-    rgb = mix(rgb, steel[..., None] * tint, shape)
+    face = steel[..., None] * tint
     if defect is not None:
-        rgb = _on_metal(rgb, defect, pose)
+        face = _on_metal(face, defect, pose)
+    rgb = mix(rgb, face, shape)
     factor = lighting(scene, size, 0.12, 0.03) * float(np.exp(scene.normal(0, 0.05)))
     return Drawing(camera(sensor, np.clip(rgb, 0, 1) * factor[..., None], 0.014))
 
@@ -77,11 +78,11 @@ def _outline(rho: Array, phi: Array) -> Array:
     bore = np.minimum(rho - _BORE, key)
     sector = (phi + np.pi / _HOLES) % (2 * np.pi / _HOLES) - np.pi / _HOLES
     hole = np.hypot(rho * np.cos(sector) - _HOLE_CIRCLE, rho * np.sin(sector)) - _HOLE_RADIUS
-    return np.maximum(outside, np.maximum(-bore, -hole))
+    return np.asarray(np.maximum(outside, np.maximum(-bore, -hole)))
 
 
 def _steel(scene: Rng, size: int, rho: Array, angle: Array, light: float, metal: Array) -> Array:
-    """Brightness of the turned face: bright wedges towards the light, tool marks, bevels and a recessed web."""
+    """Brightness of the turned face: wedges of light, tool marks, bevels and a recessed web."""
     marks = np.interp(rho, np.linspace(0, 0.45, 220), 0.05 * profile(scene, 220, 160))
     wedge = np.cos(2 * (angle - light - np.pi / 2)) ** 2
     recess = smoothstep(rho, _HUB - 0.004, _HUB + 0.004) * (1 - smoothstep(rho, _WEB - 0.004, _WEB + 0.004))
@@ -108,8 +109,8 @@ def _deformed(defect: Defect, rho: Array, phi: Array) -> tuple[Array, Array]:
     at = float(defect.rng.uniform(-np.pi, np.pi))
     apart = np.angle(np.exp(1j * (phi - at)))
     fall = np.exp(-((apart / (0.16 * defect.extent)) ** 2)) * smoothstep(rho, 0.25, 0.36)
-    bend = float(defect.rng.choice([-1, 1])) * 0.09 * defect.strength
-    return rho + 0.016 * defect.strength * fall, phi + bend * fall
+    bend = float(defect.rng.choice([-1, 1])) * 0.13 * defect.strength
+    return rho + 0.02 * defect.strength * fall, phi + bend * fall
 
 
 def _chipped(defect: Defect, pose: _Pose, metal: Array, size: int) -> Array:
@@ -117,7 +118,7 @@ def _chipped(defect: Defect, pose: _Pose, metal: Array, size: int) -> Array:
     y, x = grid(size)
     tooth = 2 * np.pi / TEETH * int(defect.rng.integers(TEETH)) + float(defect.rng.normal(0, 0.06))
     cy, cx = pose.at(_TIP - 0.004, tooth)
-    radius = 0.021 * defect.extent * (0.5 + 0.5 * defect.strength)
+    radius = 0.027 * defect.extent * (0.5 + 0.5 * defect.strength)
     bite = blob_distance(defect.rng, y - cy, x - cx, radius, 0.2) + 0.1 * radius * noise(defect.rng, size, 50)
     return np.maximum(metal, -bite / pose.scale)
 
@@ -126,17 +127,17 @@ def _on_metal(rgb: Array, defect: Defect, pose: _Pose) -> Array:
     size = rgb.shape[0]
     radius, angle = float(defect.rng.uniform(0.15, 0.31)), float(defect.rng.uniform(0, 2 * np.pi))
     if defect.name == "scratch":
-        return scratch(rgb, defect, pose.at(radius, angle), (0.92, 0.94, 0.97), 0.2)
+        return scratch(rgb, defect, pose.at(radius, angle), (1.0, 1.0, 1.0), 0.25)
     if defect.name == "crack":
         start = 2 * np.pi / _HOLES * int(defect.rng.integers(_HOLES)) + float(defect.rng.normal(0, 0.3))
-        path = jagged(defect.rng, pose.at(0.25, start), start + pose.turn, 0.1 * defect.extent)
-        return crack(rgb, defect, path, 0.0042 * defect.extent**0.5)
+        path = jagged(defect.rng, pose.at(0.25, start), start + pose.turn, 0.12 * defect.extent)
+        return crack(rgb, defect, path, 0.0055 * defect.extent**0.5)
     if defect.name == "contamination":
         y, x = grid(size)
         cy, cx = pose.at(radius, angle)
-        spot = 0.038 * defect.extent
+        spot = 0.032 * defect.extent
         distance = blob_distance(defect.rng, y - cy, x - cx, spot, 0.25)
         distance = distance + 0.2 * spot * fractal(defect.rng, size, 24, 2)
         crust = np.array([0.36, 0.25, 0.15]) * (1 + 0.25 * fractal(defect.rng, size, 40, 2))[..., None]
-        return mix(rgb, crust, cover(distance, size, 0.25 * spot) * defect.opacity(0.55))
+        return mix(rgb, crust, cover(distance, size, 0.25 * spot) * defect.opacity(0.4))
     return rgb

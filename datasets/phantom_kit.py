@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from adbench.datasets.base import Saturation
 from adbench.datasets.phantom_defects import Defect, Drawing, scratch, stain
@@ -16,7 +17,6 @@ from adbench.datasets.phantom_noise import (
     fractal,
     grid,
     lighting,
-    mix,
     noise,
 )
 from adbench.datasets.phantom_parts import HALF_SIDE, Part, paint_part, part_shape
@@ -44,7 +44,9 @@ def kit(scene: Rng, sensor: Rng, size: int, defect: Defect | None) -> Drawing:
     tray = _filled(scene)
     shift_y, shift_x = scene.normal(0, 0.006, 2).tolist()
     rgb = _plastic(scene, size, shift_y, shift_x)
-    parts, regions, saturation = tray.parts, [], ()
+    parts = tray.parts
+    regions: list[NDArray[np.bool_]] = []
+    saturation: tuple[Saturation, ...] = ()
     wrong = defect is not None and defect.name in LOGICAL
     if defect is not None and wrong:
         parts = _rearranged(tray, defect)
@@ -83,7 +85,9 @@ def _filled(scene: Rng) -> _Tray:
         places.append(tuple(spots))
         for k in range(count):
             turn, shade, look = scene.uniform(-1, 1), scene.normal(0, 0.05), int(scene.integers(1 << 30))
-            parts.append(Part(kind, compartment, *spots[k], _turn(kind, float(turn)), float(shade), 0.0, look))
+            parts.append(
+                Part(kind, compartment, *spots[k], _turn(kind, float(turn)), float(shade), 0.0, look)
+            )
     return _Tray(tuple(parts), tuple(places))
 
 
@@ -126,11 +130,11 @@ def _rearranged(tray: _Tray, defect: Defect) -> tuple[Part, ...]:
 
 def _ground_truth(
     defect: Defect, before: list[Part], after: list[Part], size: int, shift: tuple[float, float]
-) -> tuple[list[np.ndarray[tuple[int, ...], np.dtype[np.bool_]]], tuple[Saturation, ...]]:
+) -> tuple[list[NDArray[np.bool_]], tuple[Saturation, ...]]:
     """Marked regions and their saturation, after the convention of MVTec LOCO.
 
-    A part that is missing could lie anywhere on its compartment's free floor: the floor is marked and saturates
-    at the area of the part. A part that should not be there is marked itself.
+    A part that is missing could lie anywhere on its compartment's free floor: the floor is marked and
+    saturates at the area of the part. A part that should not be there is marked itself.
     """
     gone = [part for part in before if part not in after]
     come = [part for part in after if part not in before]

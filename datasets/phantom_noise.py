@@ -1,7 +1,7 @@
 """Brushes of the drawn images: coordinates, smooth noise, shapes and the camera, in units of the image side.
 
-Everything random is drawn on grids whose size does not depend on the number of pixels, so that the same generator
-gives the same picture at any size; only the camera's pixel noise is per pixel.
+Everything random is drawn on grids whose size does not depend on the number of pixels, so that the same
+generator gives the same picture at any size; only the camera's pixel noise is per pixel.
 """
 
 from functools import lru_cache
@@ -49,7 +49,7 @@ def noise(rng: Rng, size: int, rows: int, columns: int | None = None) -> Array:
 
 
 def fractal(rng: Rng, size: int, cells: int, octaves: int, gain: float = 0.5) -> Array:
-    """Sum of ``octaves`` noises, each of twice the cells and ``gain`` times the height; about unit deviation."""
+    """Sum of ``octaves`` noises, each of twice the cells and ``gain`` times the height; unit deviation."""
     total = np.zeros((size, size), dtype=np.float32)
     for octave in range(octaves):
         total += gain**octave * noise(rng, size, cells * 2**octave)
@@ -63,10 +63,13 @@ def profile(rng: Rng, size: int, cells: int) -> Array:
 
 
 def noise_at(rng: Rng, rows: Array, columns: Array, shape: tuple[int, int]) -> Array:
-    """Smooth noise at given knot coordinates (broadcast together), a grid of ``shape`` knots repeated by mirroring."""
+    """Smooth noise at the given knot coordinates of a grid of ``shape`` knots, repeated by mirroring."""
     knots = rng.standard_normal(shape, dtype=np.float32)
     at = np.stack(np.broadcast_arrays(rows, columns))
-    return np.asarray(ndimage.map_coordinates(knots, at, order=3, mode="mirror", prefilter=False)) / _SPLINE_POWER
+    return (
+        np.asarray(ndimage.map_coordinates(knots, at, order=3, mode="mirror", prefilter=False))
+        / _SPLINE_POWER
+    )
 
 
 def smoothstep(values: Array, low: float, high: float) -> Array:
@@ -76,12 +79,12 @@ def smoothstep(values: Array, low: float, high: float) -> Array:
 
 
 def cover(distance: Array, size: int, soft: float = 0.0) -> Array:
-    """Share of each pixel inside a shape from its signed distance (negative inside); edge of a pixel + ``soft``."""
+    """Share of each pixel inside a shape of this signed distance (negative inside), ``soft`` wider."""
     return np.asarray(np.clip(0.5 - distance / (1 / size + soft), 0, 1))
 
 
 def turned(size: int, centre: tuple[float, float], angle: float) -> tuple[Array, Array]:
-    """Coordinates (y, x) [size, size] relative to ``centre`` (y, x) in a frame turned by ``angle`` radians."""
+    """Coordinates (y, x) [size, size] about ``centre`` (y, x) in a frame turned by ``angle`` radians."""
     y, x = grid(size)
     dy, dx = y - centre[0], x - centre[1]
     c, s = float(np.cos(angle)), float(np.sin(angle))
@@ -103,14 +106,16 @@ def ellipse_distance(y: Array, x: Array, half: tuple[float, float]) -> Array:
 def blob_distance(rng: Rng, y: Array, x: Array, radius: float, rough: float) -> Array:
     """About the signed distance to an irregular blob about the origin; ``rough`` 0 is a disc, 0.3 ragged."""
     angle = np.arctan2(y, x)
-    stretch, turn = float(np.exp(rng.normal(0, 0.2))), float(rng.uniform(0, np.pi))
+    stretch, turn = float(np.exp(rng.normal(0, 0.15))), float(rng.uniform(0, np.pi))
     outline = 1 + (stretch - 1) * np.cos(2 * (angle - turn)) * 0.5
     for order, phase in enumerate(rng.uniform(0, 2 * np.pi, 7), start=2):
         outline = outline + rough * rng.normal(0, 1.4 / order) * np.cos(order * angle + phase)
     return np.asarray(np.hypot(y, x) - radius * np.maximum(outline, 0.25))
 
 
-def walk(rng: Rng, start: tuple[float, float], heading: float, length: float, steps: int, bend: float) -> Array:
+def walk(
+    rng: Rng, start: tuple[float, float], heading: float, length: float, steps: int, bend: float
+) -> Array:
     """Points [steps + 1, 2] (y, x) of a path whose heading wanders by ``bend`` radians a step."""
     headings = heading + np.cumsum(rng.normal(0, bend, steps))
     moves = np.stack([np.sin(headings), np.cos(headings)], axis=1) * (length / steps)

@@ -1,8 +1,9 @@
-"""The small parts of the kit: shape and looks of a screw, nut, cap, washer, dowel or spring, drawn in its own box."""
+"""The small parts of the kit, each drawn in its own box: screw, nut, cap, washer, dowel and spring."""
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from adbench.datasets.phantom_noise import Array, blur, box_distance
 
@@ -52,19 +53,21 @@ def _distance(kind: str, y: Array, x: Array) -> Array:
         thread = 0.0022 * np.abs(((y / 0.0085) % 1) * 2 - 1)
         shank = np.maximum(np.abs(x) - 0.0115 - thread, np.abs(y - 0.018) - 0.058)
         tip = np.maximum(np.abs(x) - 0.0115 + 0.9 * np.maximum(y - 0.062, 0), np.abs(y - 0.02) - 0.064)
-        return np.minimum(np.minimum(shank, tip), box_distance(y + 0.052, x, (0.0145, 0.028), 0.012))
+        return np.asarray(
+            np.minimum(np.minimum(shank, tip), box_distance(y + 0.052, x, (0.0145, 0.028), 0.012))
+        )
     if kind == "nut":
         angle = np.arctan2(y, x)
         sector = (angle + np.pi / 6) % (np.pi / 3) - np.pi / 6
-        return np.maximum(radius * np.cos(sector) - 0.042, 0.021 - radius)
+        return np.asarray(np.maximum(radius * np.cos(sector) - 0.042, 0.021 - radius))
     if kind == "washer":
-        return np.maximum(radius - 0.044, 0.019 - radius)
+        return np.asarray(np.maximum(radius - 0.044, 0.019 - radius))
     if kind == "cap":
-        return radius - 0.050 + 0.0015 * np.cos(24 * np.arctan2(y, x))
+        return np.asarray(radius - 0.050 + 0.0015 * np.cos(24 * np.arctan2(y, x)))
     if kind == "dowel":
         return box_distance(y, x, (0.075, 0.019), 0.013)
     coil = np.abs(x) - 0.021 - 0.002 * np.cos(2 * np.pi * y / 0.0135)
-    return np.maximum(coil, np.abs(y) - 0.068)
+    return np.asarray(np.maximum(coil, np.abs(y) - 0.068))
 
 
 def _colour(kind: str, hue: float) -> Array:
@@ -77,32 +80,39 @@ def _colour(kind: str, hue: float) -> Array:
         "dowel": (0.72, 0.52, 0.30),
         "spring": (0.48, 0.50, 0.54),
     }[kind]
-    other = {"cap": ((0.80, 0.52, 0.10), (0.30, 0.14, 0.45)), "dowel": ((0.35, 0.42, 0.50), (0.30, 0.48, 0.30))}
+    other = {
+        "cap": ((0.80, 0.52, 0.10), (0.30, 0.14, 0.45)),
+        "dowel": ((0.35, 0.42, 0.50), (0.30, 0.48, 0.30)),
+    }
     if hue and kind in other:
         towards = other[kind][0 if hue > 0 else 1]
-        return np.asarray(base) + abs(hue) * (np.asarray(towards) - np.asarray(base))
+        return np.asarray(np.asarray(base) + abs(hue) * (np.asarray(towards) - np.asarray(base)))
     return np.asarray(base)
 
 
 def _relief(kind: str, y: Array, x: Array, radius: Array) -> Array:
     """Height of the part's surface (image sides), from which its shading follows."""
     if kind == "screw":
-        shank = np.sqrt(np.clip(0.014**2 - x * x, 0, None)) + 0.0015 * np.cos(2 * np.pi * (y + 0.25 * x) / 0.0085)
+        thread = 0.0015 * np.cos(2 * np.pi * (y + 0.25 * x) / 0.0085)
+        shank = np.sqrt(np.clip(0.014**2 - x * x, 0, None)) + thread
         head = 0.016 * np.sqrt(np.clip(1 - (x / 0.028) ** 2, 0, 1)) + 0.004
-        return np.where(y < -0.036, head, shank)
+        return np.asarray(np.where(y < -0.036, head, shank))
     if kind == "nut":
-        return 0.02 - 0.25 * np.maximum(radius - 0.036, 0) - 0.35 * np.maximum(0.026 - radius, 0)
+        return np.asarray(0.02 - 0.25 * np.maximum(radius - 0.036, 0) - 0.35 * np.maximum(0.026 - radius, 0))
     if kind == "washer":
-        return 0.003 - 0.15 * np.maximum(radius - 0.041, 0) - 0.15 * np.maximum(0.022 - radius, 0)
+        return np.asarray(0.003 - 0.15 * np.maximum(radius - 0.041, 0) - 0.15 * np.maximum(0.022 - radius, 0))
     if kind == "cap":
-        return 0.03 - 0.6 * np.maximum(radius - 0.038, 0) - 0.006 * (np.abs(radius - 0.025) < 0.004)
+        return np.asarray(
+            0.03 - 0.6 * np.maximum(radius - 0.038, 0) - 0.006 * (np.abs(radius - 0.025) < 0.004)
+        )
     if kind == "dowel":
         grooves = 0.001 * np.cos(2 * np.pi * np.arcsin(np.clip(x / 0.02, -1, 1)) / 0.5)
-        return np.sqrt(np.clip(0.020**2 - x * x, 0, None)) + grooves
-    return 0.7 * np.sqrt(np.clip(0.024**2 - x * x, 0, None)) + 0.004 * np.cos(2 * np.pi * (y + 0.12 * x) / 0.0135)
+        return np.asarray(np.sqrt(np.clip(0.020**2 - x * x, 0, None)) + grooves)
+    winding = 0.004 * np.cos(2 * np.pi * (y + 0.12 * x) / 0.0135)
+    return np.asarray(0.7 * np.sqrt(np.clip(0.024**2 - x * x, 0, None)) + winding)
 
 
-def part_shape(part: Part, size: int) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+def part_shape(part: Part, size: int) -> NDArray[np.bool_]:
     """Pixels of the part, bool [size, size]."""
     mask = np.zeros((size, size), dtype=np.bool_)
     mask[_box(part, size)] = _distance(part.kind, *_local(part, size)) <= 0.5 / size

@@ -21,9 +21,15 @@ from adbench.datasets.phantom_noise import (
 )
 
 
-def _finish(scene: Rng, sensor: Rng, rgb: Array, slope: float, unevenness: float, deviation: float) -> Drawing:
+def _finish(
+    scene: Rng, sensor: Rng, rgb: Array, slope: float, unevenness: float, deviation: float
+) -> Drawing:
     light = lighting(scene, rgb.shape[0], slope, unevenness) * float(np.exp(scene.normal(0, 0.05)))
     return Drawing(camera(sensor, np.clip(rgb, 0, 1) * light[..., None], deviation))
+
+
+def _nothing(size: int) -> Array:
+    return np.zeros((size, size), dtype=np.float32)
 
 
 def _lint(scene: Rng, rgb: Array, colour: tuple[float, float, float], most: int) -> Array:
@@ -59,15 +65,16 @@ def weave(scene: Rng, sensor: Rng, size: int, defect: Defect | None) -> Drawing:
     y, x = turned(size, (0.5, 0.5), float(scene.normal(0, 0.035)))
     u = (x + 0.005 * noise(scene, size, 3)) * threads + float(scene.uniform(40, 60))
     v = (y + 0.005 * noise(scene, size, 3)) * threads + float(scene.uniform(40, 60))
-    gone_warp, gone_weft = np.zeros_like(u), np.zeros_like(v)
-    torn = np.zeros_like(u)
+    gone_warp = gone_weft = torn = _nothing(size)
     if defect is not None and defect.name == "missing_thread":
         gone_warp, gone_weft = _missing(defect, u, v, threads)
     if defect is not None and defect.name == "hole":
         cy, cx = defect.place(0.1)
         gy, gx = grid(size)
         ragged = 0.007 * noise(defect.rng, size, 60) + 0.006 * np.sin(2 * np.pi * (u + v) / 2)
-        torn = cover(blob_distance(defect.rng, gy - cy, gx - cx, 0.028 * defect.extent, 0.2) + ragged, size, 0.004)
+        torn = cover(
+            blob_distance(defect.rng, gy - cy, gx - cx, 0.028 * defect.extent, 0.2) + ragged, size, 0.004
+        )
         torn = torn * defect.opacity(0.85)
     height, is_warp = _twill(u, v, gone_warp, gone_weft)
     slub_warp, slub_weft = scene.normal(0, 0.07, 128), scene.normal(0, 0.07, 128)
@@ -127,7 +134,7 @@ def _knots(scene: Rng, rgb: Array) -> Array:
     """Small pin knots, which good boards have too."""
     y, x = grid(rgb.shape[0])
     for _ in range(int(scene.choice([0, 0, 1, 2]))):
-        cy, cx, radius = scene.uniform(0.05, 0.95, 2).tolist() + [float(scene.uniform(0.008, 0.016))]
+        cy, cx, radius = scene.uniform(0.05, 0.95), scene.uniform(0.05, 0.95), scene.uniform(0.008, 0.016)
         distance = blob_distance(scene, 0.7 * (y - cy), x - cx, radius, 0.08)
         rgb = mix(rgb, (0.45, 0.26, 0.14), 0.45 * cover(distance, rgb.shape[0], 0.5 * radius))
     return rgb
@@ -154,7 +161,7 @@ def wire_grid(scene: Rng, sensor: Rng, size: int, defect: Defect | None) -> Draw
     u = (x + 0.004 * noise(scene, size, 4)) * wires + 20 + float(scene.uniform(0, 2))
     v = (y + 0.004 * noise(scene, size, 4)) * wires + 20 + float(scene.uniform(0, 2))
     sides = (u, v)
-    cut = [np.zeros_like(u), np.zeros_like(u)]
+    cut = [_nothing(size), _nothing(size)]
     if defect is not None and defect.name in ("broken_wire", "hole"):
         cut = _cut(defect, size, sides)
     ground = 0.09 + 0.02 * fractal(scene, size, 3, 3)
@@ -209,9 +216,11 @@ def _residue(rgb: Array, defect: Defect) -> Array:
     y, x = grid(size)
     cy, cx = defect.place(0.12)
     radius = 0.045 * defect.extent
-    distance = blob_distance(defect.rng, y - cy, x - cx, radius, 0.2) + 0.1 * radius * noise(defect.rng, size, 24)
+    distance = blob_distance(defect.rng, y - cy, x - cx, radius, 0.2) + 0.1 * radius * noise(
+        defect.rng, size, 24
+    )
     gloss = np.exp(-((np.hypot(y - cy + 0.4 * radius, x - cx - 0.3 * radius) / (0.35 * radius)) ** 2))
-    body = cover(distance, size, 0.15 * radius) * defect.opacity(0.5)
+    body = cover(distance, size, 0.15 * radius) * defect.opacity(0.35)
     return mix(rgb, np.array([0.5, 0.42, 0.3]) * (0.8 + 0.9 * gloss[..., None]), body)
 
 
@@ -227,7 +236,7 @@ def printed(scene: Rng, sensor: Rng, size: int, defect: Defect | None) -> Drawin
     patchy = [0.05 * noise(scene, size, 4) + 0.07 * noise(scene, size, 150) for _ in range(2)]
     registration = scene.normal(0, 0.0025, 2)
     inks = (np.array([0.11, 0.36, 0.42]), np.array([0.80, 0.38, 0.20]))
-    void = np.zeros((size, size))
+    void = _nothing(size)
     if defect is not None and defect.name == "missing_ink":
         void = _void(defect, size)
     for ink in (0, 1):
@@ -243,9 +252,9 @@ def printed(scene: Rng, sensor: Rng, size: int, defect: Defect | None) -> Drawin
         if defect.name == "scratch":
             rgb = scratch(rgb, defect, defect.place(0.2), (0.95, 0.94, 0.92))
         if defect.name == "stain":
-            rgb = stain(rgb, defect, defect.place(0.1), (0.45, 0.5, 0.62), 0.05)
+            rgb = stain(rgb, defect, defect.place(0.1), (0.30, 0.34, 0.50), 0.06)
         if defect.name == "smear":
-            rgb = warp(rgb, defect, defect.place(0.15), 0.02, 0.08)
+            rgb = warp(rgb, defect, defect.place(0.15), 0.024, 0.09)
     return _finish(scene, sensor, rgb, 0.1, 0.025, 0.012)
 
 
@@ -256,17 +265,17 @@ def _ornament(a: Array, b: Array, ink: int) -> Array:
         petals = radius - 0.27 * (0.72 + 0.28 * np.cos(6 * angle))
         corner = np.hypot(np.abs(a) - 0.5, b) - 0.06
         vine = np.abs(np.abs(a) - 0.5 + 0.05 * np.cos(2 * np.pi * b)) - 0.018
-        return np.minimum(np.minimum(np.maximum(petals, 0.1 - radius), corner), vine)
+        return np.asarray(np.minimum(np.minimum(np.maximum(petals, 0.1 - radius), corner), vine))
     ring = np.abs(radius - 0.345) - 0.022
     dots = np.hypot(np.abs(a) - 0.30, np.abs(b) - 0.30) - 0.035
-    return np.minimum(np.minimum(radius - 0.075, ring), dots)
+    return np.asarray(np.minimum(np.minimum(radius - 0.075, ring), dots))
 
 
 def _void(defect: Defect, size: int) -> Array:
     """How far the ink is missing (0..1): a fading, streaky patch."""
     y, x = grid(size)
     cy, cx = defect.place(0.1)
-    distance = blob_distance(defect.rng, y - cy, x - cx, 0.055 * defect.extent, 0.2)
+    distance = blob_distance(defect.rng, y - cy, x - cx, 0.065 * defect.extent, 0.2)
     streaks = 0.018 * noise_at(defect.rng, 20 * y + 4, 120 * x + 4, (32, 136))
     drift = 0.01 * profile(defect.rng, size, 30)[:, None]
     return cover(distance + streaks + drift, size, 0.02) * defect.opacity(0.7)

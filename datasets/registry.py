@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
-from pydantic import ValidationError
-
 from adbench.datasets.base import Dataset
-from adbench.datasets.errors import RequestError, unknown_name
+from adbench.datasets.errors import unknown_name
+from adbench.datasets.parameters import validate
 
 _TABLE = {
     "elpv": "adbench.datasets.elpv:Elpv",
@@ -37,8 +36,4 @@ def dataset_class(name: str) -> type[Dataset]:
 def open_dataset(name: str, params: Mapping[str, Any]) -> Dataset:
     """A dataset opened with validated parameters; RequestError names a wrong one."""
     kind = dataset_class(name)
-    try:
-        config = kind.config_class(**params)
-    except ValidationError as error:
-        raise RequestError(f"dataset '{name}': {error}") from error
-    return kind(config)
+    return kind(validate(kind.config_class, params, prefix="dataset.", owner=name))

@@ -1,14 +1,13 @@
 """Which image is trained on, labelled, validated on or tested on: deterministic, disjoint, grouped."""
 
-import csv
 import hashlib
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from adbench.datasets.base import ROLES, Role, Sample, SplitRule
 from adbench.datasets.errors import RequestError
 
+SPLIT_COLUMNS = ("role", "image_id", "label", "defect_type")
 POOL_SHARE_FOR_VAL = 0.3
 """Share of the anomalies kept from test that val gets where a dataset has no val anomalies of its own."""
 
@@ -30,17 +29,16 @@ class Split:
     @property
     def hash(self) -> str:
         """Hash (hex) of who is in which role; written into every result row."""
-        return hashlib.sha256(self.to_csv().encode()).hexdigest()[:16]
+        lines = "\n".join(repr(row) for row in self.rows())
+        return hashlib.sha256(lines.encode()).hexdigest()[:16]
 
-    def to_csv(self) -> str:
-        """The split as a table with the columns role, image_id, label, defect_type."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(("role", "image_id", "label", "defect_type"))
-        for role in ROLES:
-            for sample in sorted(self.of(role), key=lambda sample: sample.image_id):
-                writer.writerow((role, sample.image_id, sample.label, sample.defect_type))
-        return text.getvalue()
+    def rows(self) -> list[tuple[str, str, int, str]]:
+        """The split as a table with the columns of SPLIT_COLUMNS."""
+        return [
+            (role, sample.image_id, sample.label, sample.defect_type)
+            for role in ROLES
+            for sample in sorted(self.of(role), key=lambda sample: sample.image_id)
+        ]
 
 
 def make_split(samples: Sequence[Sample], category: str, seed: int, rule: SplitRule) -> Split:

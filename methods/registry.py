@@ -28,7 +28,18 @@ _TABLE = {
     "recon": MethodEntry(
         "adbench.methods.ckaad:CKAAD",
         "plain feature reconstruction: ckaad without anomalies or adversary (r = 0), the baseline",
-        fixed={"anomaly_ratio": 0.0, "w_adv": 0.0, "pseudo_anomalies": "never"},
+        fixed={
+            "anomaly_ratio": 0.0,
+            "w_adv": 0.0,
+            "pseudo_anomalies": "never",
+            # Without anomalies these have no effect; fixed, so that sweeping one does not repeat the same run.
+            "labelled_classes": 0,
+            "level": "patch",
+            "gamma": 0.5,
+            "lr_d": 1e-4,
+            "elastic_alpha": 200.0,
+            "elastic_sigma": 5.0,
+        },
     ),
 }
 

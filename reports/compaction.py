@@ -67,10 +67,10 @@ def listing(folder: Folder, table: str) -> Listing:
 
 def finish(folder: Folder, table: str) -> None:
     """Complete a compaction that was interrupted. The caller holds the folder's lock."""
-    present = folder.names(table)
-    if JOURNAL not in present:
+    if not folder.exists(f"{table}/{JOURNAL}"):
         return
     journal = _read_journal(folder, table)
+    present = folder.names(table)
     if present & {journal.temporary, journal.compacted}:
         for name in journal.replaces:
             folder.delete(f"{table}/{name}")
@@ -99,8 +99,8 @@ def compact(folder: LocalFolder, table: str, schema: pa.Schema, ok: Set[str], th
         _merge(folder, table, sources, journal.temporary, schema)
         folder.write(f"{table}/{JOURNAL}", json.dumps(vars(journal)).encode())
     except OSError:
-        if not folder.exists(f"{table}/{JOURNAL}"):
-            folder.delete(f"{table}/{journal.temporary}")
+        # Should the journal be there all the same, it is void without the file that it names.
+        folder.delete(f"{table}/{journal.temporary}")
         raise
     finish(folder, table)
     return len(small)

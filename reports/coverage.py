@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import pandas as pd
 
@@ -34,7 +35,7 @@ class Remark:
 
 @dataclass(frozen=True)
 class Coverage:
-    """``missing``: cells that other methods of the budget have; ``notes``: warnings of the runs that count."""
+    """``missing``: cells that other methods of the budget have; ``notes``: warnings of the runs."""
 
     failures: tuple[Failure, ...]
     missing: tuple[Remark, ...]
@@ -60,6 +61,10 @@ def _shortened(error: str) -> str:
     return f"{error[:half]}\n… {len(error) - 2 * half} characters left out …\n{error[-half:]}"
 
 
+def _label(board: Leaderboard, entry: object) -> str:
+    return board.entries[cast(int, entry)].label
+
+
 def _cells(board: Leaderboard, places: Iterable[int], seeds: Iterable[int]) -> tuple[str, ...]:
     """Cells as readers write them: each category once, with its seeds."""
     by_place: dict[int, list[int]] = {}
@@ -78,7 +83,7 @@ def _failures(board: Leaderboard, current: pd.DataFrame) -> tuple[Failure, ...]:
     )
     return tuple(
         Failure(
-            method=board.entries[int(entry)].label,
+            method=_label(board, entry),
             budget=str(budget),
             cells=_cells(board, own["place"].astype(int), own["seed"].astype(int)),
             summary=str(summary),
@@ -101,19 +106,21 @@ def _missing(board: Leaderboard, current: pd.DataFrame) -> tuple[list[Remark], i
                 count += len(lacking)
                 places, seeds = zip(*lacking, strict=True)
                 text = f"{len(lacking)} of {len(cells)} cells not run"
-                label = board.entries[int(entry)].label
+                label = _label(board, entry)
                 remarks.append(Remark(label, str(budget), _cells(board, places, seeds), text))
     return remarks, count
 
 
 def _notes(board: Leaderboard, current: pd.DataFrame) -> tuple[Remark, ...]:
-    noted = current[current["notes"].notna()][["budget", "entry", "place", "seed", "notes"]]
-    lines = noted.assign(notes=noted["notes"].astype(str).str.splitlines()).explode("notes")
-    lines = lines[lines["notes"].notna()]
-    lines = lines[lines["notes"].astype(str).str.strip() != ""]
+    noted = current[current["notes"].notna()]
+    keys = zip(noted["budget"], noted["entry"], noted["place"], noted["seed"], noted["notes"], strict=True)
+    lines = pd.DataFrame(
+        [(*cell, line) for *cell, text in keys for line in str(text).splitlines() if line.strip()],
+        columns=["budget", "entry", "place", "seed", "notes"],
+    )
     return tuple(
         Remark(
-            method=board.entries[int(entry)].label,
+            method=_label(board, entry),
             budget=str(budget),
             cells=_cells(board, own["place"].astype(int), own["seed"].astype(int)),
             text=str(text),

@@ -4,11 +4,13 @@ The page adds those, to suit its theme. Plotly reads tags and entities in every 
 escaped here.
 """
 
+import math
 from html import escape
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from plotly import colors
 
 from adbench.benchmark_suites.metrics import METRICS
 from adbench.reports import statistics
@@ -59,7 +61,7 @@ def order(part: Slice, metric: str) -> list[int]:
 def heat_map(
     found: Sorted, part: Slice, metric: str, tables: tuple[pd.DataFrame, pd.DataFrame]
 ) -> Figure | None:
-    """Categories x methods, in per cent; cells without a value carry a mark that says why. None if all lack it."""
+    """Categories x methods, in per cent; cells without a value carry a mark for it. None if all do."""
     values, states = tables
     entries = order(part, metric)
     places = [
@@ -77,6 +79,9 @@ def heat_map(
         for y, x in np.argwhere(np.isnan(z))
     ]
     info = METRICS[metric]
+    known = np.argwhere(~np.isnan(z))
+    low, high = float(np.nanmin(z)), float(np.nanmax(z))
+    inks = _inks(z[~np.isnan(z)], low, high, reverse=not info.higher_is_better)
     names = [plain(found.entries[entry].label) for entry in entries]
     labels = [plain(found.categories[place].label) for place in places]
     hover = [[f"{label}<br>{name}" for name in names] for label in labels]
@@ -87,12 +92,23 @@ def heat_map(
                 "z": [[None if np.isnan(value) else round(float(value), 4) for value in row] for row in z],
                 "hovertext": hover,
                 "hovertemplate": "%{hovertext}<br>%{z:.2f} %<extra></extra>",
-                "texttemplate": "%{z:.1f}",
+                "zmin": low,
+                "zmax": high,
                 "colorscale": "Cividis",
                 "reversescale": not info.higher_is_better,
                 "xgap": 2,
                 "ygap": 2,
                 "colorbar": {"thickness": 10, "outlinewidth": 0, "ticksuffix": " %", "len": 1, "x": 1.01},
+            },
+            {
+                "type": "scatter",
+                "mode": "text",
+                "x": [int(x) for _, x in known],
+                "y": [int(y) for y, _ in known],
+                "text": [f"{z[y, x]:.1f}" for y, x in known],
+                "textfont": {"color": inks},
+                "hoverinfo": "skip",
+                "showlegend": False,
             },
             {
                 "type": "scatter",
@@ -118,6 +134,15 @@ def heat_map(
     }
 
 
+def _inks(values: statistics.Floats, low: float, high: float, reverse: bool) -> list[str]:
+    """Black or white for the text on each cell, whichever stands out from its colour."""
+    position = (values - low) / (high - low or 1.0)
+    anchors = np.array([colors.hex_to_rgb(color) for color in colors.sequential.Cividis], dtype=np.float64)
+    light = (anchors / 255) ** 2.2 @ [0.2126, 0.7152, 0.0722]  # relative luminance, WCAG 2.2
+    own = np.interp(1 - position if reverse else position, np.linspace(0, 1, len(light)), light)
+    return ["#000000" if one > 0.179 else "#ffffff" for one in own]
+
+
 def _axis(labels: list[str], side: str) -> dict[str, Any]:
     return {
         "tickmode": "array",
@@ -130,6 +155,13 @@ def _axis(labels: list[str], side: str) -> dict[str, Any]:
         "fixedrange": True,
         "range": [-0.5, len(labels) - 0.5],
     }
+
+
+def _log_axis(values: statistics.Floats) -> dict[str, Any]:
+    """A logarithmic axis with whole numbers at 1, 2 and 5, where Plotly's own shorten 20 to 2."""
+    powers = range(math.floor(math.log10(values.min())), math.ceil(math.log10(values.max())) + 1)
+    ticks = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
+    return {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
 
 
 def cost_scatter(found: Sorted, part: Slice, metric: str, cost: str) -> Figure | None:
@@ -164,7 +196,7 @@ def cost_scatter(found: Sorted, part: Slice, metric: str, cost: str) -> Figure |
             "text": [plain(names[index], 24) for index in chosen],
             "hovertext": [plain(names[index]) for index in chosen],
             "hovertemplate": "%{hovertext}<br>%{y:.2f} %<br>%{x:.4~g}<extra></extra>",
-            "textposition": "top center",
+            "textposition": "top right",
             "cliponaxis": False,
             "marker": {"symbol": symbol, "size": 11, "color": color, "line": {"width": 2, "color": color}},
             "line": {"shape": "hv", "dash": "dot", "width": 1.5, "color": color},
@@ -191,11 +223,7 @@ def cost_scatter(found: Sorted, part: Slice, metric: str, cost: str) -> Figure |
         "layout": {
             "height": 430,
             "margin": {"l": 10, "r": 30, "t": 30, "b": 10},
-            "xaxis": {
-                "title": {"text": COSTS[cost]},
-                "type": "log" if wide else "linear",
-                "automargin": True,
-            },
+            "xaxis": {"title": {"text": COSTS[cost]}, "automargin": True, **(_log_axis(x) if wide else {})},
             "yaxis": {
                 "title": {"text": f"{plain(METRICS[metric].title)} (%)"},
                 "automargin": True,

@@ -16,7 +16,8 @@ from adbench.reports.schema import Gallery, GalleryCase
 TILE = 128  # pixels
 BUDGET = 3_000_000  # bytes of all data URIs together
 MOST_RUNS = 240  # beyond that the budget leaves not one case for each
-_ORDER = ("worst", "best", "typical")
+_KEPT = ("worst", "best", "typical")  # the order in which cases are kept while there is room
+_SHOWN = ("best", "typical", "worst")
 _ANCHORS = np.array([colors.hex_to_rgb(color) for color in colors.sequential.Inferno], dtype=np.float64)
 COLOUR_MAP: NDArray[np.uint8] = np.stack(
     [np.interp(np.linspace(0, 1, 256), np.linspace(0, 1, len(_ANCHORS)), channel) for channel in _ANCHORS.T],
@@ -53,7 +54,7 @@ class GalleryRow:
 
 @dataclass(frozen=True)
 class GalleryView:
-    """``datasets``: dataset -> category label -> rows. ``tiles``: data URIs. ``left_out``: what did not fit."""
+    """``datasets``: dataset -> category label -> rows. ``tiles``: data URIs. ``left_out``: cases too many."""
 
     datasets: dict[str, dict[str, list[GalleryRow]]]
     tiles: tuple[str, ...]
@@ -91,7 +92,7 @@ def _uri(pixels: NDArray[np.uint8], lossless: bool = False) -> str:
 
 
 def colour(anomaly_map: NDArray[np.float32], low: float, high: float) -> NDArray[np.uint8]:
-    """An anomaly map [S, S] as uint8 [S, S, 3]: COLOUR_MAP over ``low`` to ``high``; NaN counts as ``low``."""
+    """An anomaly map [S, S] as uint8 [S, S, 3]: COLOUR_MAP over ``low`` to ``high``; NaN is ``low``."""
     span = high - low if high > low else 1.0
     scaled = np.nan_to_num((anomaly_map.astype(np.float64) - low) / span, nan=0.0, posinf=1.0, neginf=0.0)
     return COLOUR_MAP[np.rint(255 * np.clip(scaled, 0, 1)).astype(np.intp)]
@@ -103,21 +104,21 @@ def _uris(case: GalleryCase, low: float, high: float) -> tuple[str, str | None, 
 
 
 def _in_turn(cases: Sequence[GalleryCase]) -> list[GalleryCase]:
-    """The worst, the best and a typical case first, then the second of each, so that any prefix is balanced."""
+    """The worst, the best and a typical case first, then the second of each: any prefix is balanced."""
     seen: dict[str, int] = {}
-    keyed = []
+    keyed: list[tuple[tuple[int, int], int, GalleryCase]] = []
     for case in cases:
         turn = seen.get(case.case, 0)
         seen[case.case] = turn + 1
-        keyed.append(((turn, _ORDER.index(case.case)), len(keyed), case))
+        keyed.append(((turn, _KEPT.index(case.case)), len(keyed), case))
     return [case for *_, case in sorted(keyed, key=lambda item: item[:2])]
 
 
 def chosen_runs(board: Leaderboard) -> list[tuple[str, int, int, str, int]]:
     """One run (run_id, entry, place, budget, seed) of each method and category, in the order of the gallery.
 
-    It is the lowest seed that succeeded under the first of the board's budgets that the pair was run with. The
-    first categories of all datasets come first, so that any prefix covers as many datasets as it can.
+    It is the lowest seed that succeeded under the first of the board's budgets that the pair was run with.
+    The first categories of all datasets come first, so that any prefix covers as many datasets as it can.
     """
     runs = board.sorted.current
     runs = runs[runs["status"] == "ok"]
@@ -141,8 +142,8 @@ def build_gallery(
 ) -> GalleryView:
     """Tiles of the runs that ``chosen_runs`` names, in at most ``budget`` bytes of data URIs.
 
-    ``load`` gives a run's gallery by run_id. Where not all fits, every run keeps as many cases as its share of
-    the budget allows, and the rest is counted.
+    ``load`` gives a run's gallery by run_id. Where not all fits, every run keeps as many cases as its share
+    of the budget allows, and the rest is counted.
     """
     runs = chosen_runs(board)
     tiles = _Tiles()
@@ -173,6 +174,7 @@ def build_gallery(
             )
         shown += len(cases)
         left_out += len(gallery.cases) - len(cases)
+        cases.sort(key=lambda case: _SHOWN.index(case.case))
         if cases:
             row = GalleryRow(
                 board.entries[entry].label, run_budget, seed, gallery.low, gallery.high, tuple(cases)

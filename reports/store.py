@@ -61,7 +61,7 @@ class ResultStore:
             self._folder.delete(probe)
             if local:
                 # The lock is held, so nobody is writing: these are of writers that died.
-                self._sweep((*folders, "splits"))
+                self._sweep()
 
     def append(self, result: RunResult) -> bool:
         """Record a run; the moment its row appears, all else of it is readable.
@@ -100,11 +100,11 @@ class ResultStore:
         return frame
 
     def images(self, run_ids: Iterable[str] | None = None) -> pd.DataFrame:
-        """The images table of the recorded runs, or of those among ``run_ids``; a run's rows in their order."""
+        """The images of the recorded runs, or of those among ``run_ids``; a run's rows in their order."""
         return self._rows_of_runs("images", run_ids)
 
     def history(self, run_ids: Iterable[str] | None = None) -> pd.DataFrame:
-        """The history table of the recorded runs, or of those among ``run_ids``; a run's rows in their order."""
+        """The history of the recorded runs, or of those among ``run_ids``; a run's rows in their order."""
         return self._rows_of_runs("history", run_ids)
 
     def done(self) -> set[str]:
@@ -145,8 +145,8 @@ class ResultStore:
         for table in SCHEMAS:
             compaction.finish(self._folder, table)
 
-    def _sweep(self, folders: Iterable[str]) -> None:
-        for folder in folders:
+    def _sweep(self) -> None:
+        for folder in (*SCHEMAS, "maps", "splits"):
             for name in self._folder.names(folder):
                 if name.startswith(".") and name.endswith(TEMPORARY):
                     self._folder.delete(f"{folder}/{name}")

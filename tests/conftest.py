@@ -67,9 +67,8 @@ def _make_result(**overrides: Any) -> RunResult:
         "budget": "smoke",
     }
     identity.update({name: overrides[name] for name in identity if name in overrides})
-    run_id = (
-        overrides.get("run_id") or hashlib.sha256(repr(sorted(identity.items())).encode()).hexdigest()[:16]
-    )
+    digest = hashlib.sha256(repr(sorted(identity.items())).encode()).hexdigest()
+    run_id = overrides.get("run_id", digest[:16])
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(run_id.encode()).digest()[:8], "big"))
     ok = overrides.get("status", "ok") == "ok"
     began = overrides.get("started_at", START + timedelta(seconds=int(rng.integers(10**6))))

@@ -60,7 +60,7 @@ def scenes(draw: st.DrawFn, kinds: tuple[Kind, ...] = ("good", "structural", "lo
 
 
 def curve_by_loop(scene: Scene, kind: Kind) -> tuple[list[float], list[float]] | None:
-    """False positive rates and mean saturated overlaps at every distinct score of the kind's and good images."""
+    """False positive rates and mean saturated overlaps at every score of the kind's and the good images."""
     images = [
         (scene.maps[i], scene.channels[i], scene.saturations[i])
         for i in range(len(scene.maps))

@@ -1,0 +1,194 @@
+"""The command line. Heavy imports wait until a command needs them: --help and ls answer in under a second."""
+
+import functools
+import sys
+import traceback
+import webbrowser
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from adbench.datasets.errors import RequestError
+
+USAGE_ERROR = 2
+INTERRUPTED = 130
+SOME_FAILED = 1
+
+_OVERRIDES_HELP = """
+Overrides are KEY=VALUE in Hydra's grammar:
+
+\b
+  suite=quickstart              a shipped suite, or PATH.yaml
+  method=ckaad,recon            which methods        dataset=elpv,phantom   which datasets
+  category=mono,weave           which categories     seed=range(0,5)        which seeds
+  method.gamma=0.3              a method's parameter, of every chosen method that has it
+  method.gamma=0.1,0.5          one run for each value
+  dataset=folder dataset.root=PATH    your own images
+  budget=smoke|quick|full  image_size=256  device=auto|cpu|cuda  out=FOLDER  lanes=auto
+  launcher=ray|inprocess  cpus_per_lane=1  gpus_per_lane=1  address=auto  cell_timeout=600
+
+`adbench show suite NAME` prints a suite, `adbench run suite=NAME --cfg` every key and its value.
+"""
+
+
+class _Group(click.Group):
+    """Shows a wrong request as one message without a traceback, and sets the exit codes."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            result = super().main(*args, **{**kwargs, "standalone_mode": False})
+        except click.ClickException as error:
+            error.show()
+            sys.exit(USAGE_ERROR)
+        except click.exceptions.Abort:
+            sys.exit(INTERRUPTED)
+        sys.exit(result if isinstance(result, int) else 0)
+
+
+def _guarded(command: Callable[..., int | None]) -> Callable[..., int | None]:
+    """Turn what a command raises into messages and exit codes."""
+
+    @functools.wraps(command)
+    def guarded(*args: Any, **kwargs: Any) -> int | None:
+        try:
+            return command(*args, **kwargs)
+        except RequestError as error:
+            if click.get_current_context().find_root().params.get("debug"):
+                traceback.print_exc()
+            click.echo("error: " + "\n".join(error.lines()), err=True)
+            return USAGE_ERROR
+        except KeyboardInterrupt:
+            click.echo("interrupted: finished cells are recorded; the same command continues", err=True)
+            return INTERRUPTED
+
+    return guarded
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--debug", is_flag=True, help="Show a traceback with every error.")
+@click.version_option(package_name="adbench-vision", prog_name="adbench")
+def main(debug: bool) -> None:
+    """Benchmark visual anomaly detection: from a suite of images to a leaderboard you can trust.
+
+    Start with: adbench run suite=quickstart
+    """
+
+
+@main.command(short_help="Train and evaluate every cell not yet recorded.", epilog=_OVERRIDES_HELP)
+@click.argument("overrides", nargs=-1, metavar="suite=NAME|PATH [KEY=VALUE ...]")
+@click.option("--dry-run", is_flag=True, help="Show the plan and what is already recorded; run nothing.")
+@click.option("--cfg", is_flag=True, help="Print the resolved configuration as YAML; run nothing.")
+@click.option("--limit", type=click.IntRange(min=0), help="Run at most this many cells.")
+@click.option("--fail-fast", is_flag=True, help="Stop at the first failed cell.")
+@click.option("--no-cache", is_flag=True, help="Neither read nor write cached images and features.")
+@click.option("--quiet", is_flag=True, help="Print failures only.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@_guarded
+def run(
+    overrides: tuple[str, ...],
+    dry_run: bool,
+    cfg: bool,
+    limit: int | None,
+    fail_fast: bool,
+    no_cache: bool,
+    quiet: bool,
+    as_json: bool,
+) -> int | None:
+    """Train and evaluate every cell of a suite that is not yet recorded, then render the leaderboard.
+
+    Exit codes: 0 every cell ok; 1 some cells failed; 2 the request is wrong; 130 interrupted.
+    """
+    from adbench.orchestrator import show
+    from adbench.orchestrator.compose import compose
+    from adbench.orchestrator.overrides import parse_overrides
+
+    parsed = parse_overrides(overrides)
+    request = compose(parsed)
+    from adbench.orchestrator.plan import make_plan
+    from adbench.orchestrator.run import RunOptions, execute, summary
+
+    plan = make_plan(request, parsed)
+    if cfg:
+        click.echo(show.configuration(plan), nl=False)
+        return 0
+    if dry_run:
+        click.echo(show.dry_run(plan, limit, as_json))
+        return 0
+    style = "json" if as_json else "quiet" if quiet else "live"
+    outcome = execute(plan, RunOptions(limit, fail_fast, not no_cache, style))
+    if as_json:
+        click.echo(show.outcome_json(outcome))
+    elif not quiet:
+        click.echo("\n".join(summary(outcome)))
+    return SOME_FAILED if outcome.failures else 0
+
+
+@main.command(short_help="Render the leaderboard from recorded results.")
+@click.argument("overrides", nargs=-1, metavar="[suite=NAME] [out=FOLDER]")
+@click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
+@_guarded
+def report(overrides: tuple[str, ...], open_page: bool) -> int | None:
+    """Render out/report/index.html from the results in out (default: adbench-results)."""
+    from adbench.orchestrator.report import render
+
+    page = render(overrides)
+    click.echo(f"leaderboard: {page}")
+    if open_page:
+        webbrowser.open(page.as_uri())
+    return 0
+
+
+@main.command(short_help="List methods, datasets, suites, metrics or runs.")
+@click.argument("what", type=click.Choice(["methods", "datasets", "suites", "metrics", "runs"]))
+@click.argument("overrides", nargs=-1, metavar="[out=FOLDER]")
+@_guarded
+def ls(what: str, overrides: tuple[str, ...]) -> int | None:
+    """List what there is; `adbench ls runs out=FOLDER` lists recorded runs."""
+    from adbench.orchestrator import listing
+
+    click.echo(listing.table(what, overrides))
+    return 0
+
+
+@main.command(short_help="Explain a method, dataset, suite or recorded run.")
+@click.argument("what", type=click.Choice(["method", "dataset", "suite", "run"]))
+@click.argument("name")
+@click.argument("overrides", nargs=-1, metavar="[out=FOLDER]")
+@_guarded
+def show(what: str, name: str, overrides: tuple[str, ...]) -> int | None:
+    """Explain one thing in full: parameters, bounds and papers; licences and splits; YAML; every column."""
+    from adbench.orchestrator import show as pages
+
+    click.echo(pages.page(what, name, overrides))
+    return 0
+
+
+@main.command(short_help="List or clear the cache of images and features.")
+@click.argument("what", type=click.Choice(["ls", "clear"]))
+@click.argument("overrides", nargs=-1, metavar="[cache_dir=FOLDER]")
+@_guarded
+def cache(what: str, overrides: tuple[str, ...]) -> int | None:
+    """List or clear what adbench keeps to be fast; nothing in it is a result."""
+    from adbench.orchestrator import listing
+
+    click.echo(listing.cache(what, overrides))
+    return 0
+
+
+@main.command(short_help="What works on this machine, what does not, what to do.")
+@click.argument("overrides", nargs=-1, metavar="[out=FOLDER] [cache_dir=FOLDER]")
+@_guarded
+def doctor(overrides: tuple[str, ...]) -> int | None:
+    """Check Python, packages, GPUs, Ray, disk, cache, bundled weights and datasets."""
+    from adbench.orchestrator.doctor import examine
+
+    healthy = True
+    for finding in examine(overrides):
+        healthy &= finding.ok is not False
+        click.echo(finding.line())
+    return 0 if healthy else 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,243 @@
+"""Cells on lanes of Ray Train: a dispatcher actor hands them out, each lane is a Train run of its own."""
+
+import contextlib
+import logging
+import os
+import tempfile
+import threading
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+# Read by Ray when it is imported: no usage statistics, no advice about its own future.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
+
+import ray
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+
+from adbench.datasets.errors import RequestError
+from adbench.orchestrator.dispatcher import Dispatcher
+from adbench.orchestrator.events import Event, LaneMessage
+from adbench.orchestrator.lane import NAMESPACE, serve
+from adbench.orchestrator.plan import Cell
+from adbench.orchestrator.record import lost_cell
+from adbench.orchestrator.run_cell import Surroundings
+
+_POLL_SECONDS = 0.2
+_LANE_MEMORY = 2 * 2**30
+"""Memory in bytes that a lane is expected to need when lanes are counted automatically."""
+_STARTS_WITHOUT_A_CELL = 3
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RayResources:
+    """Where lanes run and what each takes; ``lanes`` None: as many as fit."""
+
+    address: str | None = None
+    lanes: int | None = None
+    cpus_per_lane: int = 1
+    gpus_per_lane: float = 1.0
+    storage: str | None = None
+    """A path or URL that all nodes share, needed on a cluster."""
+
+
+class LanesLostError(RuntimeError):
+    """No lane is alive while cells are still waiting."""
+
+
+def launch_ray(
+    cells: Sequence[Cell], surroundings: Surroundings, resources: RayResources, handle: Callable[[Event], bool]
+) -> None:
+    """Run the cells on lanes. ``handle`` gets each event in this thread; False from it stops the run.
+
+    A worker that dies costs the one cell it had, which is recorded as failed; its lane starts anew. Raises
+    LanesLostError if no lane can be kept alive.
+    """
+    with _ray(resources.address), tempfile.TemporaryDirectory(prefix="adbench-") as scratch:
+        name = f"dispatcher-{uuid.uuid4().hex[:8]}"
+        actor = ray.remote(Dispatcher).options(name=name, namespace=NAMESPACE, num_cpus=0).remote(list(cells))
+        count = min(len(cells), _lane_count(surroundings, resources))
+        messages: list[Event] = []
+        lanes = [
+            _Lane(index, name, surroundings, resources, resources.storage or scratch, messages)
+            for index in range(count)
+        ]
+        for lane in lanes:
+            lane.start()
+        try:
+            _pump(actor, lanes, messages, handle)
+        except BaseException:
+            # The cluster may outlive us: lanes must not go on with nobody to record what they find.
+            with contextlib.suppress(Exception):
+                ray.get(actor.stop.remote(), timeout=5)
+            raise
+        finally:
+            with contextlib.suppress(Exception):
+                ray.kill(actor)
+
+
+def _pump(actor: Any, lanes: "list[_Lane]", messages: list[Event], handle: Callable[[Event], bool]) -> None:
+    stopping = False
+    while True:
+        alive = any(lane.is_alive() for lane in lanes)
+        events: list[Event] = [*ray.get(actor.fetch.remote())]
+        while messages:
+            events.append(messages.pop(0))
+        # A list, not a generator: every event is handled, also those after a request to stop.
+        if not all([handle(event) for event in events]) and not stopping:
+            stopping = True
+            ray.get(actor.stop.remote())
+        if not alive:
+            left = ray.get(actor.left.remote())
+            if left and not stopping:
+                raise LanesLostError(f"no lane could be kept alive; {left} cells were not run")
+            return
+        time.sleep(_POLL_SECONDS)
+
+
+class _Lane(threading.Thread):
+    """Keeps one Ray Train run alive until no cell is left for it."""
+
+    def __init__(
+        self,
+        index: int,
+        dispatcher: str,
+        surroundings: Surroundings,
+        resources: RayResources,
+        storage: str,
+        messages: list[Event],
+    ) -> None:
+        super().__init__(name=f"lane-{index}", daemon=True)
+        self._index = index
+        self._dispatcher = dispatcher
+        self._surroundings = surroundings
+        self._resources = resources
+        self._storage = storage
+        self._messages = messages
+
+    def run(self) -> None:
+        """Start the Train run; after a death, record the lost cell and start another."""
+        fruitless = 0
+        for attempt in range(10**6):
+            try:
+                self._trainer(attempt).fit()
+                return
+            except Exception as error:  # Ray raises many kinds; each means that the worker group is gone.
+                try:
+                    lost = self._record_loss(error)
+                except Exception:  # The cluster itself is gone, or is being shut down.
+                    return
+                fruitless = 0 if lost else fruitless + 1
+                if fruitless >= _STARTS_WITHOUT_A_CELL:
+                    self._say(f"lane {self._index} could not start {fruitless} times and was given up: {error}")
+                    return
+
+    def _trainer(self, attempt: int) -> TorchTrainer:
+        on_gpu = self._surroundings.device == "cuda"
+        each = {"CPU": float(self._resources.cpus_per_lane)}
+        if on_gpu:
+            each["GPU"] = self._resources.gpus_per_lane
+        return TorchTrainer(
+            serve,
+            train_loop_config={
+                "dispatcher": self._dispatcher,
+                "lane": self._index,
+                "surroundings": asdict(self._surroundings),
+            },
+            scaling_config=ScalingConfig(num_workers=1, use_gpu=on_gpu, resources_per_worker=each),
+            run_config=RunConfig(
+                name=f"{self._dispatcher}-lane-{self._index}-{attempt}",
+                storage_path=self._storage,
+                # One death costs one cell: retries are ours, not Train's (whose defaults are infinite).
+                failure_config=FailureConfig(max_failures=0, controller_failure_limit=0),
+            ),
+        )
+
+    def _record_loss(self, error: Exception) -> bool:
+        actor = ray.get_actor(self._dispatcher, namespace=NAMESPACE)
+        running: dict[int, Cell] = ray.get(actor.running.remote())
+        cell = running.get(self._index)
+        if cell is None:
+            return False
+        self._say(f"lane {self._index} lost its worker during {cell.label}; starting it again")
+        text = f"the worker process died while it ran this cell (killed, out of memory, or crashed): {error}"
+        ray.get(actor.finish.remote(self._index, lost_cell(cell, text)))
+        return True
+
+    def _say(self, text: str) -> None:
+        _log.warning(text)
+        self._messages.append(LaneMessage(self._index, text))
+
+
+def _lane_count(surroundings: Surroundings, resources: RayResources) -> int:
+    """As many lanes as asked for, or as the cluster's processors, GPUs and (on one machine) memory hold."""
+    total = ray.cluster_resources()
+    fit = int(total.get("CPU", 0) // resources.cpus_per_lane)
+    needs = f"{resources.cpus_per_lane} CPU"
+    if surroundings.device == "cuda":
+        fit = min(fit, int(total.get("GPU", 0) / resources.gpus_per_lane))
+        needs += f" and {resources.gpus_per_lane:g} GPU"
+    if fit < 1 or (resources.lanes or 0) > fit:
+        raise RequestError(
+            f"{resources.lanes or 1} lane(s) of {needs} each do not fit: the cluster has "
+            f"{total.get('CPU', 0):g} CPU and {total.get('GPU', 0):g} GPU",
+            allowed=f"lanes=auto, or at most {fit}",
+            remedy="lower lanes=, cpus_per_lane= or gpus_per_lane=, or join a larger cluster (address=)",
+        )
+    if resources.lanes is not None:
+        return resources.lanes
+    if resources.address is None:
+        fit = max(1, min(fit, psutil.virtual_memory().available // _LANE_MEMORY))
+    return fit
+
+
+def local_ray_works() -> dict[str, float]:
+    """Start Ray and run a task on it; the resources it offers."""
+    with _ray(None):
+        assert ray.get(ray.remote(os.getpid).options(num_cpus=1).remote()) != os.getpid()
+        return dict(ray.cluster_resources())
+
+
+@contextlib.contextmanager
+def _ray(address: str | None) -> Iterator[None]:
+    """Ray for the block: the one already running in this process, the cluster at ``address``, or a local one."""
+    if ray.is_initialized():
+        yield
+        return
+    here = Path.cwd()
+    # Workers search the driver's folder first: from a checkout, `import datasets` would find our folder.
+    with tempfile.TemporaryDirectory(prefix="adbench-cwd-") as empty:
+        os.chdir(empty)
+        try:
+            ray.init(
+                address=address or "local",
+                namespace=NAMESPACE,
+                include_dashboard=None if address else False,
+                num_cpus=None if address else len(os.sched_getaffinity(0)),
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=True,
+            )
+        except ConnectionError as error:
+            raise RequestError(
+                f"no Ray cluster at address={address}: {error}",
+                remedy="start one with `ray start --head`, or leave address= away for a local Ray",
+            ) from error
+        finally:
+            os.chdir(here)
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        ray.shutdown()

@@ -1,0 +1,204 @@
+"""Request -> Plan: every cell with its identity, checked against the data before anything trains."""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from adbench.datasets.base import Dataset, Modality
+from adbench.datasets.errors import RequestError, unknown_name
+from adbench.datasets.parameters import validate
+from adbench.datasets.registry import dataset_class, open_dataset
+from adbench.datasets.splits import Split, choose_labelled, make_split
+from adbench.methods.base import MethodConfig
+from adbench.methods.registry import method_class, method_entry
+from adbench.orchestrator.overrides import Overrides
+from adbench.orchestrator.reproduce import reproduce_command
+from adbench.orchestrator.request import Budget, DatasetSpec, MethodSpec, Request
+
+_SHOWN_PROBLEMS = 20
+
+
+class Cell(BaseModel):
+    """One (method, params, dataset, category, seed, budget): the unit of work.
+
+    Its ``run_id`` is a hash of everything that can change its numbers: also the method's version, the images' content
+    and the split. Where the data lies, the suite and the device are not part of it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    suite: str
+    method: str
+    method_version: str
+    params: dict[str, Any]
+    dataset: str
+    dataset_params: dict[str, Any]
+    category: str
+    modality: Modality
+    fingerprint: str
+    split_seed: int
+    split_hash: str
+    seed: int
+    budget: Budget
+    image_size: int
+    command: str
+    """Repeats exactly this cell."""
+
+    @cached_property
+    def run_id(self) -> str:
+        """20 hex digits."""
+        identity = self.model_dump(mode="json", exclude={"suite", "dataset_params", "modality", "command"})
+        return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:20]
+
+    @property
+    def label(self) -> str:
+        """How messages name the cell."""
+        return f"{self.method} {self.dataset}/{self.category} seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cells of a request, those of one category together so that they meet its warm cache."""
+
+    request: Request
+    cells: tuple[Cell, ...]
+    splits: Mapping[str, Split]
+    """Each distinct split by ``dataset-category-hash``."""
+
+
+def canonical_json(value: Any) -> str:
+    """Equal values give equal text: sorted keys, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def make_plan(request: Request, overrides: Overrides) -> Plan:
+    """Expand a request into cells.
+
+    Raises RequestError for an unknown name, a wrong parameter, and for all data that is missing or broken at once.
+    """
+    variants = [variant for spec in request.methods for variant in _variants(spec, request, overrides)]
+    _refuse_unplaced("method", overrides.method_params, [fields for _, _, fields in variants])
+    opened = _open_all(request, overrides)
+    _refuse_unplaced(
+        "dataset", overrides.dataset_params, [set(type(d).config_class.model_fields) for _, d in opened]
+    )
+    chosen = [(spec, dataset, _categories(spec, dataset)) for spec, dataset in opened]
+    if overrides.categories is not None:
+        chosen = _only(chosen, overrides.categories)
+    _refuse_broken(chosen)
+    cells: dict[str, Cell] = {}
+    splits: dict[str, Split] = {}
+    for spec, dataset, categories in chosen:
+        for category in categories:
+            whole = make_split(
+                dataset.samples(category), category, request.split_seed, dataset.split_rule()
+            )
+            for seed, (name, params, _) in itertools.product(request.seeds, variants):
+                config = _method_config(name, params, request, dataset.modality(category))
+                split = choose_labelled(whole, *config.labelled_request(), category, request.split_seed)
+                splits[f"{spec.name}-{category}-{split.hash}"] = split
+                cell = Cell(
+                    suite=request.name,
+                    method=name,
+                    method_version=method_class(name).version,
+                    params=config.model_dump(mode="json"),
+                    dataset=spec.name,
+                    dataset_params=dataset.config.model_dump(mode="json"),
+                    category=category,
+                    modality=dataset.modality(category),
+                    fingerprint=dataset.fingerprint(category),
+                    split_seed=request.split_seed,
+                    split_hash=split.hash,
+                    seed=seed,
+                    budget=request.budget,
+                    image_size=request.pixels(),
+                    command=reproduce_command(request, spec.name, dataset, category, name, config, seed),
+                )
+                cells.setdefault(cell.run_id, cell)
+    return Plan(request, tuple(cells.values()), splits)
+
+
+def _variants(
+    spec: MethodSpec, request: Request, overrides: Overrides
+) -> Iterable[tuple[str, dict[str, Any], set[str]]]:
+    """(name, params, settable parameters) for every combination of swept parameters that the method has."""
+    entry = method_entry(spec.name)
+    settable = set(method_class(spec.name).config_class.model_fields) - set(entry.fixed)
+    for key in set(spec.params) & set(entry.fixed):
+        raise RequestError(f"method '{spec.name}' fixes {key}={entry.fixed[key]}", remedy="drop it, or take another")
+    swept = {key: values for key, values in overrides.method_params.items() if key in settable}
+    for combination in itertools.product(*swept.values()):
+        yield spec.name, {**spec.params, **dict(zip(swept, combination, strict=True))}, settable
+
+
+def _method_config(name: str, params: Mapping[str, Any], request: Request, modality: Modality) -> MethodConfig:
+    kind = method_class(name).config_class
+    merged = {**kind.preset(request.budget, modality), **params, **method_entry(name).fixed}
+    config = validate(kind, merged, prefix="method.", owner=name)
+    config.check(request.pixels())
+    return config
+
+
+def _refuse_unplaced(room: str, given: Mapping[str, Any], known: list[set[str]]) -> None:
+    for key in given:
+        if not any(key in names for names in known):
+            names = set().union(*known)
+            raise unknown_name(f"parameter of the chosen {room}s", key, names, f"`adbench show {room} NAME` explains")
+
+
+def _open_all(request: Request, overrides: Overrides) -> list[tuple[DatasetSpec, Dataset]]:
+    opened, problems = [], []
+    for spec in request.datasets:
+        fields = dataset_class(spec.name).config_class.model_fields
+        placed = {key: value for key, value in overrides.dataset_params.items() if key in fields}
+        try:
+            opened.append((spec, open_dataset(spec.name, {**spec.params, **placed})))
+        except RequestError as error:
+            problems.append(error)
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        raise RequestError("\n".join("\n".join(problem.lines()) for problem in problems))
+    return opened
+
+
+def _categories(spec: DatasetSpec, dataset: Dataset) -> tuple[str, ...]:
+    for name in spec.categories or ():
+        if name not in dataset.categories():
+            raise unknown_name(f"category of {spec.name}", name, dataset.categories())
+    return dataset.categories() if spec.categories is None else spec.categories
+
+
+def _only(
+    chosen: list[tuple[DatasetSpec, Dataset, tuple[str, ...]]], names: list[str]
+) -> list[tuple[DatasetSpec, Dataset, tuple[str, ...]]]:
+    every = {category for _, dataset, _ in chosen for category in dataset.categories()}
+    for name in names:
+        if name not in every:
+            raise unknown_name("category of the chosen datasets", name, every)
+    kept = [
+        (spec, dataset, tuple(name for name in names if name in dataset.categories())) for spec, dataset, _ in chosen
+    ]
+    return [item for item in kept if item[2]]
+
+
+def _refuse_broken(chosen: list[tuple[DatasetSpec, Dataset, tuple[str, ...]]]) -> None:
+    problems = [
+        f"{spec.name}/{category}: {problem}"
+        for spec, dataset, categories in chosen
+        for category in categories
+        for problem in dataset.verify(category)
+    ]
+    if problems:
+        shown = problems[:_SHOWN_PROBLEMS]
+        more = [f"... and {len(problems) - len(shown)} more"] if len(problems) > len(shown) else []
+        raise RequestError(
+            "\n".join([f"{len(problems)} problem(s) in the data:", *(f"  {line}" for line in [*shown, *more])]),
+            remedy="repair or remove these files; nothing was trained",
+        )

@@ -1,0 +1,55 @@
+"""The command line that repeats one cell."""
+
+import re
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from adbench.datasets.base import Dataset
+from adbench.methods.base import MethodConfig
+from adbench.methods.registry import method_entry
+from adbench.orchestrator.request import Request
+
+_PLAIN = re.compile(r"[A-Za-z0-9_./:-]+")
+
+
+def reproduce_command(
+    request: Request, dataset_name: str, dataset: Dataset, category: str, method: str, config: MethodConfig, seed: int
+) -> str:
+    """``adbench run ...`` with every value that differs from what the same words would choose by themselves."""
+    preset = type(config).preset(request.budget, dataset.modality(category))
+    expected = type(config)(**{**preset, **method_entry(method).fixed})
+    words = [
+        f"suite={request.source or request.name}",
+        f"method={method}",
+        f"dataset={dataset_name}",
+        f"category={category}",
+        f"seed={seed}",
+        f"budget={request.budget}",
+        f"image_size={request.pixels()}",
+        f"split_seed={request.split_seed}",
+        *_differences("method", config, expected.model_dump()),
+        *_differences("dataset", dataset.config, type(dataset.config)().model_dump()),
+    ]
+    return "adbench run " + " ".join(shlex.quote(word) for word in words)
+
+
+def _differences(room: str, config: BaseModel, expected: Mapping[str, Any]) -> list[str]:
+    values = config.model_dump()
+    return [f"{room}.{key}={_hydra(value)}" for key, value in values.items() if value != expected[key]]
+
+
+def _hydra(value: Any) -> str:
+    """A value in Hydra's grammar."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(_hydra(item) for item in value) + "]"
+    text = str(value)
+    if not isinstance(value, str) or _PLAIN.fullmatch(text):
+        return text
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

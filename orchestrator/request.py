@@ -1,0 +1,85 @@
+"""The typed request: what a suite and its overrides come to, frozen and validated once."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from adbench.reports.schema import METRIC_COLUMNS
+
+Budget = Literal["smoke", "quick", "full"]
+IMAGE_SIZES: dict[str, int] = {"smoke": 64, "quick": 128, "full": 256}
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+class MethodSpec(_Frozen):
+    """A method of the suite, with the parameters that differ from its defaults."""
+
+    name: str
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+class DatasetSpec(_Frozen):
+    """A dataset of the suite; ``categories`` None means all of them."""
+
+    name: str
+    categories: tuple[str, ...] | None = None
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+class Request(_Frozen):
+    """Everything a run is asked for. Descriptions are what ``adbench run --help-keys`` prints."""
+
+    name: str = Field(description="the suite's name")
+    source: str = Field(default="", description="what suite= was given")
+    title: str = ""
+    description: str = ""
+    methods: tuple[MethodSpec, ...] = Field(min_length=1)
+    datasets: tuple[DatasetSpec, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1, description="training seeds")
+    budget: Budget = Field(default="quick", description="smoke: seconds a cell; quick: tens of seconds; full: papers'")
+    image_size: int | None = Field(
+        default=None, ge=32, le=4096, description="pixels a side (default: 64 smoke, 128 quick, 256 full)"
+    )
+    split_seed: int = Field(default=0, ge=0, description="seed of the splits that adbench makes")
+    rank_by: str = Field(default="image_auroc", description="metric that ranks the leaderboard")
+
+    out: str = Field(default="adbench-results", description="results: a folder, or an s3:// or gs:// URL")
+    data_root: str | None = Field(default=None, description="folder of the datasets that need one")
+    cache_dir: str | None = Field(default=None, description="cache of decoded images and features (default: user's)")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: CUDA where there is one")
+    launcher: Literal["ray", "inprocess"] = Field(default="ray", description="inprocess: one by one, for debugging")
+    lanes: int | Literal["auto"] = Field(default="auto", description="how many cells run at a time")
+    workers_per_lane: Literal[1] = Field(default=1, description="Ray Train workers of a lane")
+    cpus_per_lane: int = Field(default=1, ge=1, le=1024, description="processors, and torch threads, of a lane")
+    gpus_per_lane: float = Field(default=1.0, gt=0.0, le=64.0, description="GPUs of a lane where CUDA is used")
+    address: str | None = Field(default=None, description="a Ray cluster to join, such as auto or ray://HOST:PORT")
+    cell_timeout: float | None = Field(default=None, gt=0.0, description="seconds after which a cell is failed")
+    gallery: bool = Field(default=True, description="keep a few anomaly maps of each run for the page")
+
+    @field_validator("seeds")
+    @classmethod
+    def _natural(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if any(seed < 0 for seed in seeds) or len(set(seeds)) != len(seeds):
+            raise ValueError("different whole numbers from 0 on")
+        return seeds
+
+    @field_validator("rank_by")
+    @classmethod
+    def _known_metric(cls, name: str) -> str:
+        if name not in METRIC_COLUMNS:
+            raise ValueError("one of " + ", ".join(METRIC_COLUMNS))
+        return name
+
+    @field_validator("lanes")
+    @classmethod
+    def _some_lanes(cls, lanes: int | str) -> int | str:
+        if isinstance(lanes, int) and lanes < 1:
+            raise ValueError("auto, or a whole number from 1 on")
+        return lanes
+
+    def pixels(self) -> int:
+        """The side of the images that methods see."""
+        return self.image_size or IMAGE_SIZES[self.budget]

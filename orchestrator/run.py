@@ -1,0 +1,215 @@
+"""`adbench run`: what is not yet recorded is run, each result recorded at once, then the page rendered."""
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from adbench.datasets.cache import default_cache_dir
+from adbench.datasets.errors import RequestError
+from adbench.datasets.splits import SPLIT_COLUMNS
+from adbench.orchestrator.display import Style, Tally, format_seconds, make_display
+from adbench.orchestrator.events import CellFinished, Event, LaneMessage
+from adbench.orchestrator.plan import Cell, Plan
+from adbench.orchestrator.request import Request
+from adbench.orchestrator.run_cell import Surroundings
+from adbench.reports.page import render_page
+from adbench.reports.store import ResultStore, StoreError
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The flags of `adbench run`."""
+
+    limit: int | None = None
+    fail_fast: bool = False
+    use_cache: bool = True
+    style: Style = "live"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended. ``failures`` are (cell, last line of its error)."""
+
+    already: int
+    ok: int
+    failures: tuple[tuple[str, str], ...]
+    not_run: int
+    page: Path
+    seconds: float
+
+
+def open_store(out: str) -> ResultStore:
+    """The store at ``out``, made ready; RequestError if it cannot be written."""
+    try:
+        store = ResultStore(out)
+        store.prepare()
+    except StoreError as error:
+        raise RequestError(f"out={out}: {error.problem}", remedy=error.remedy) from error
+    return store
+
+
+def pending(plan: Plan, store: ResultStore, limit: int | None) -> tuple[list[Cell], int]:
+    """The cells without an ok row, at most ``limit`` of them, and how many have one."""
+    done = store.done()
+    todo = [cell for cell in plan.cells if cell.run_id not in done]
+    return todo[:limit], len(plan.cells) - len(todo)
+
+
+def resolve_device(request: Request) -> Literal["cpu", "cuda"]:
+    """The device that cells will use; RequestError where CUDA is asked for and missing."""
+    if request.device == "cpu":
+        return "cpu"
+    if ray_address(request):
+        # The cluster's machines, not this one, must have the GPUs; lanes are refused there if they do not.
+        return "cuda" if request.device == "cuda" else "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if request.device == "cuda":
+        raise RequestError(
+            "device=cuda: torch sees no CUDA device on this machine",
+            allowed="device=auto or device=cpu here",
+            remedy="`adbench doctor` shows what torch sees; check the driver and the installed build of torch",
+        )
+    return "cpu"
+
+
+def ray_address(request: Request) -> str | None:
+    """The cluster to join: address=, else $RAY_ADDRESS."""
+    return request.address or os.environ.get("RAY_ADDRESS") or None
+
+
+def surroundings_of(request: Request, options: RunOptions) -> Surroundings:
+    """What every cell of the request may use."""
+    cache = str(Path(request.cache_dir) if request.cache_dir else default_cache_dir())
+    remote = "://" in request.out
+    return Surroundings(
+        device=resolve_device(request),
+        threads=request.cpus_per_lane,
+        cache_dir=cache if options.use_cache else None,
+        scratch=None if remote else str(Path(request.out) / "checkpoints"),
+        timeout=request.cell_timeout,
+        gallery=request.gallery,
+    )
+
+
+def execute(plan: Plan, options: RunOptions) -> Outcome:
+    """Run what is missing and render the page. KeyboardInterrupt passes through once the rest is recorded."""
+    began = time.monotonic()
+    surroundings = surroundings_of(plan.request, options)
+    store = open_store(plan.request.out)
+    todo, already = pending(plan, store, options.limit)
+    tally = Tally(len(todo))
+    failures: list[tuple[str, str]] = []
+    display = make_display(options.style, tally)
+
+    def handle(event: Event) -> bool:
+        tally.note(event)
+        if isinstance(event, LaneMessage):
+            _log.warning(event.text)
+        if isinstance(event, CellFinished):
+            store.append(event.result)
+            record = event.result.record
+            _log.info("%s %s %s\n%s", record.status, record.run_id, event.cell.label, record.error or "")
+            if record.status == "failed":
+                failures.append((event.cell.label, (record.error or "").strip().splitlines()[-1]))
+        display.show(event)
+        return not (options.fail_fast and failures)
+
+    with _log_file(plan.request.out), _terminate_as_interrupt():
+        if todo:
+            _write_splits(plan, todo, store)
+            with display:
+                display.say(f"{plan.request.name}: {len(todo)} cell(s) to run, {already} already recorded")
+                _launch(plan.request, todo, surroundings, handle)
+        store.compact()
+        page = render_page(store)
+    return Outcome(
+        already=already,
+        ok=tally.ok,
+        failures=tuple(failures),
+        not_run=tally.left,
+        page=page,
+        seconds=time.monotonic() - began,
+    )
+
+
+def summary(outcome: Outcome) -> list[str]:
+    """The last lines that the user sees."""
+    counts = [f"{outcome.ok} run", f"{outcome.already} already recorded", f"{len(outcome.failures)} failed"]
+    counts += [f"{outcome.not_run} not run"] if outcome.not_run else []
+    lines = [f"{', '.join(counts)} in {format_seconds(outcome.seconds)}"]
+    lines += [f"  FAILED {label}: {reason}" for label, reason in outcome.failures]
+    return [*lines, f"leaderboard: {outcome.page}"]
+
+
+def _launch(request: Request, todo: list[Cell], surroundings: Surroundings, handle: Callable[[Event], bool]) -> None:
+    if request.launcher == "inprocess":
+        from adbench.orchestrator.launch_inprocess import launch_inprocess
+
+        launch_inprocess(todo, surroundings, handle)
+        return
+    from adbench.orchestrator.launch_ray import RayResources, launch_ray
+
+    address = ray_address(request)
+    resources = RayResources(
+        address=address,
+        lanes=None if request.lanes == "auto" else request.lanes,
+        cpus_per_lane=request.cpus_per_lane,
+        gpus_per_lane=request.gpus_per_lane,
+        storage=f"{request.out.rstrip('/')}/logs/ray" if address else None,
+    )
+    launch_ray(todo, surroundings, resources, handle)
+
+
+def _write_splits(plan: Plan, todo: list[Cell], store: ResultStore) -> None:
+    needed = {f"{cell.dataset}-{cell.category}-{cell.split_hash}" for cell in todo}
+    for name in sorted(needed):
+        store.write_split(name, pd.DataFrame(plan.splits[name].rows(), columns=list(SPLIT_COLUMNS)))
+
+
+@contextlib.contextmanager
+def _log_file(out: str) -> Iterator[None]:
+    """Send adbench's log to out/logs/adbench.log for the block."""
+    if "://" in out:
+        yield
+        return
+    handler = logging.FileHandler(Path(out) / "logs" / "adbench.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("adbench")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+
+
+@contextlib.contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """SIGTERM ends a run as Ctrl-C does: nothing new starts, what has ended is recorded."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

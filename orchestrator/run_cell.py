@@ -1,0 +1,232 @@
+"""Execute one cell. A plain function without Ray: the same in a test, a notebook, a debugger and a Ray worker."""
+
+import functools
+import json
+import os
+import random
+import shutil
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import psutil
+import torch
+
+from adbench.benchmark_suites.metrics import METRIC_VERSION
+from adbench.datasets.base import ROLES, Dataset
+from adbench.datasets.cache import Cache
+from adbench.datasets.imageset import ImageSet
+from adbench.datasets.registry import open_dataset
+from adbench.datasets.splits import Split, choose_labelled, make_split
+from adbench.methods.base import Context, Method
+from adbench.methods.registry import method_class
+from adbench.orchestrator import environment
+from adbench.orchestrator.evaluation import Judge, image_scores, keep_gallery
+from adbench.orchestrator.plan import Cell, canonical_json
+from adbench.orchestrator.record import cell_facts
+from adbench.reports.schema import Gallery, ImageScores, RunRecord, RunResult
+
+Report = Callable[[int, Mapping[str, float]], None]
+
+
+class CellStoppedError(BaseException):
+    """The run was asked to stop: the cell leaves no row. No Exception, so that no method swallows it."""
+
+
+class CellTimeoutError(RuntimeError):
+    """The cell exceeded its time limit."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a cell may use: not part of its identity. ``cache_dir`` None: nothing is kept; ``scratch`` holds
+    checkpoints of unfinished cells, or None."""
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: int = 1
+    cache_dir: str | None = None
+    scratch: str | None = None
+    timeout: float | None = None
+    gallery: bool = True
+
+
+@dataclass
+class _Progress:
+    """What is known of a cell so far, so that a failed one is recorded with all of it."""
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    images: tuple[ImageScores, ...] = ()
+    history: list[tuple[int, str, float]] = field(default_factory=list)
+    gallery: Gallery | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def run_cell(cell: Cell, surroundings: Surroundings, report: Report = lambda step, values: None) -> RunResult:
+    """Split, fit, predict, judge. Never raises for what the cell itself does: a failure is a `failed` result.
+
+    ``report(step, values)`` is called once an epoch and may raise CellStoppedError to abandon the cell.
+    """
+    started = datetime.now(UTC)
+    progress = _Progress()
+    status: Literal["ok", "failed"] = "ok"
+    error = None
+    memory = _PeakMemory(surroundings.device)
+    try:
+        with memory:
+            _execute(cell, surroundings, report, progress)
+    except Exception as failure:  # Whatever a method raises is a recorded row, not a lost suite.
+        status, error = "failed", _explain(failure)
+    record = RunRecord(
+        **cell_facts(cell),
+        status=status,
+        error=error,
+        metrics=progress.metrics,
+        metric_version=METRIC_VERSION,
+        peak_rss_mb=memory.rss_mb,
+        peak_vram_mb=memory.vram_mb,
+        device=surroundings.device,
+        world_size=1,
+        started_at=started,
+        finished_at=datetime.now(UTC),
+        hardware=torch.cuda.get_device_name() if surroundings.device == "cuda" else environment.processor(),
+        notes="\n".join(progress.notes) or None,
+        **progress.facts,
+    )
+    return RunResult(
+        record=record, images=progress.images, history=tuple(progress.history), gallery=progress.gallery
+    )
+
+
+def _execute(cell: Cell, surroundings: Surroundings, report: Report, progress: _Progress) -> None:
+    _make_deterministic(cell.seed, surroundings.threads)
+    dataset = _opened(cell.dataset, canonical_json(cell.dataset_params))
+    if dataset.fingerprint(cell.category) != cell.fingerprint:
+        raise RuntimeError("the images on this machine differ from those the plan was made from (fingerprint)")
+    config = method_class(cell.method).config_class(**cell.params)
+    split = make_split(dataset.samples(cell.category), cell.category, cell.split_seed, dataset.split_rule())
+    split = choose_labelled(split, *config.labelled_request(), cell.category, cell.split_seed)
+    _note_split(split, config.labelled_request()[0], progress)
+    cache = Cache(Path(surroundings.cache_dir) if surroundings.cache_dir else None)
+    sets = {
+        role: ImageSet(dataset, cell.category, split.of(role), cell.image_size, cache)
+        for role in ("train", "labelled", "val", "test")
+    }
+    context = Context(
+        seed=cell.seed,
+        device=torch.device(surroundings.device),
+        image_size=cell.image_size,
+        cache=cache,
+        report=_recorder(progress, report, surroundings.timeout),
+        checkpoint_dir=Path(surroundings.scratch) / cell.run_id if surroundings.scratch else None,
+        notes=progress.notes,
+    )
+    method: Method = method_class(cell.method)(config, context)
+    began = time.perf_counter()
+    method.fit(sets["train"], sets["labelled"])
+    _synchronise(surroundings.device)
+    # Features that another cell computed before would make this one look cheaper than it is.
+    progress.facts["fit_seconds"] = time.perf_counter() - began + cache.borrowed_feature_seconds
+    val, test = method.predict(sets["val"]), method.predict(sets["test"])
+    milliseconds = 1000 * (val.seconds + test.seconds)
+    progress.facts["predict_ms_per_image"] = milliseconds / (len(sets["val"]) + len(sets["test"]))
+    judge = Judge(dataset, cell.category)
+    progress.images = (image_scores("val", sets["val"], val), image_scores("test", sets["test"], test))
+    progress.metrics = judge.metrics(progress.images, val.maps, test.maps, sets)
+    if surroundings.gallery:
+        progress.gallery = keep_gallery(judge, sets["test"], test)
+    if context.checkpoint_dir:
+        shutil.rmtree(context.checkpoint_dir, ignore_errors=True)
+
+
+
+def _note_split(split: Split, ratio: float, progress: _Progress) -> None:
+    counts = {f"n_{role}": len(split.of(role)) for role in ROLES}
+    progress.facts.update(counts)
+    wanted = round(len(split.train) / (1 - ratio) - len(split.train))
+    if wanted > len(split.labelled):
+        got = len(split.labelled)
+        progress.notes.append(
+            f"anomaly ratio {ratio:g} asks for {wanted} labelled anomalies, only {got} exist: "
+            f"true ratio {got / (got + len(split.train)):.3f}"
+        )
+
+
+@functools.lru_cache(maxsize=4)
+def _opened(name: str, params: str) -> Dataset:
+    return open_dataset(name, json.loads(params))
+
+
+def _make_deterministic(seed: int, threads: int) -> None:
+    # The number of threads is fixed too: it changes the order of sums, and with it the last bits.
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - libraries may use the legacy generator
+    torch.manual_seed(seed)
+
+
+def _recorder(progress: _Progress, report: Report, timeout: float | None) -> Report:
+    """Keeps the history and enforces the time limit between epochs."""
+    deadline = time.monotonic() + timeout if timeout else None
+
+    def record(step: int, values: Mapping[str, float]) -> None:
+        progress.history.extend((step, name, float(value)) for name, value in values.items())
+        report(step, values)
+        if deadline is not None and time.monotonic() > deadline:
+            raise CellTimeoutError(f"not finished within cell_timeout={timeout:g} s (stopped after step {step})")
+
+    return record
+
+
+def _explain(failure: Exception) -> str:
+    text = "".join(traceback.format_exception(failure)).rstrip()
+    if isinstance(failure, torch.OutOfMemoryError):
+        return f"{text}\nThe GPU's memory was exhausted: give each lane more of it (gpus_per_lane=1), or lower "\
+            "method.batch_size or image_size."
+    return text
+
+
+def _synchronise(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+class _PeakMemory:
+    """Peak memory of this process while the block runs; sampled, because a warm process's own peak never falls."""
+
+    _SECONDS = 0.05
+
+    def __init__(self, device: str) -> None:
+        self.rss_mb: float | None = None
+        self.vram_mb: float | None = None
+        self._cuda = device == "cuda"
+        self._stop = threading.Event()
+        self._process = psutil.Process()
+
+    def __enter__(self) -> None:
+        if self._cuda:
+            torch.cuda.reset_peak_memory_stats()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        if self._cuda:
+            self.vram_mb = torch.cuda.max_memory_allocated() / 2**20
+
+    def _sample(self) -> None:
+        peak = 0
+        while True:
+            peak = max(peak, self._process.memory_info().rss)
+            self.rss_mb = peak / 2**20
+            if self._stop.wait(self._SECONDS):
+                return

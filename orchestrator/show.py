@@ -1,0 +1,165 @@
+"""`adbench show`, `run --dry-run` and `run --cfg`: pages of text about one thing."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from adbench.benchmark_suites.suites import UnknownSuiteError, read_suite, suite_names
+from adbench.datasets.errors import RequestError, unknown_name
+from adbench.datasets.parameters import describe_field
+from adbench.datasets.registry import dataset_class
+from adbench.orchestrator.keys import plain_keys, results_folder
+from adbench.orchestrator.listing import render_table
+from adbench.orchestrator.plan import Plan
+from adbench.orchestrator.run import Outcome
+
+
+def page(what: str, name: str, arguments: Sequence[str]) -> str:
+    """The text that ``adbench show WHAT NAME`` prints."""
+    if what == "run":
+        return _run(name, arguments)
+    plain_keys(arguments)
+    return {"method": _method, "dataset": _dataset, "suite": _suite}[what](name)
+
+
+def configuration(plan: Plan) -> str:
+    """The resolved request as YAML, with the parameters of every method as they will be used."""
+    content = plan.request.model_dump(mode="json")
+    resolved: dict[str, list[dict[str, Any]]] = {}
+    for cell in plan.cells:
+        known = resolved.setdefault(cell.method, [])
+        if cell.params not in known:
+            known.append(cell.params)
+    content["resolved_methods"] = resolved
+    text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    return text
+
+
+def dry_run(plan: Plan, limit: int | None, as_json: bool) -> str:
+    """The plan as a table: what would run, and what is already recorded."""
+    from adbench.reports.store import ResultStore
+
+    out = plan.request.out
+    has_store = "://" in out or (Path(out) / "runs").is_dir()
+    done = ResultStore(out).done() if has_store else set()
+    todo = [cell.run_id for cell in plan.cells if cell.run_id not in done][:limit]
+    states = ["recorded" if c.run_id in done else "to run" if c.run_id in todo else "-" for c in plan.cells]
+    if as_json:
+        lines = [
+            json.dumps({"run_id": cell.run_id, "cell": cell.label, "state": state, "params": cell.params})
+            for cell, state in zip(plan.cells, states, strict=True)
+        ]
+        return "\n".join(lines)
+    rows = [
+        (cell.run_id[:12], cell.method, f"{cell.dataset}/{cell.category}", str(cell.seed), cell.budget, state)
+        for cell, state in zip(plan.cells, states, strict=True)
+    ]
+    counts = f"{len(plan.cells)} cells: {len(todo)} to run, {states.count('recorded')} already recorded in {out}"
+    return render_table(("run", "method", "data", "seed", "budget", "state"), rows) + "\n" + counts
+
+
+def outcome_json(outcome: Outcome) -> str:
+    """The end of a run as one JSON object."""
+    return json.dumps(
+        {
+            "event": "Done",
+            "ok": outcome.ok,
+            "already_recorded": outcome.already,
+            "failed": [{"cell": label, "error": reason} for label, reason in outcome.failures],
+            "not_run": outcome.not_run,
+            "page": str(outcome.page),
+            "seconds": round(outcome.seconds, 1),
+        }
+    )
+
+
+def _method(name: str) -> str:
+    from adbench.methods.base import Choice, Search
+    from adbench.methods.registry import method_class, method_entry
+
+    entry, kind = method_entry(name), method_class(name)
+    rows = []
+    for key, field in kind.config_class.model_fields.items():
+        ranges = [item for item in field.metadata if isinstance(item, Search | Choice)]
+        default = entry.fixed.get(key, field.default)
+        shown = f"{default} (fixed)" if key in entry.fixed else str(default)
+        rows.append((key, shown, describe_field(field), _range(ranges), field.description or ""))
+    table = render_table(("parameter", "default", "allowed", "searched", "meaning"), rows)
+    presets = [
+        f"  {budget:6} {modality:10} "
+        + ", ".join(f"{k}={v}" for k, v in kind.config_class.preset(budget, modality).items() if k not in entry.fixed)
+        for budget in ("smoke", "quick", "full")
+        for modality in ("industrial", "medical")
+    ]
+    module = __import__(kind.__module__, fromlist=["__doc__"])
+    head = [f"{name}: {entry.summary}", f"paper: {kind.paper}", f"version: {kind.version}", "", module.__doc__ or ""]
+    return "\n".join([*head, table, "", "presets by budget and modality:", *presets])
+
+
+def _range(ranges: list[Any]) -> str:
+    from adbench.methods.base import Search
+
+    if not ranges:
+        return "-"
+    found = ranges[0]
+    if isinstance(found, Search):
+        return f"{found.low:g} .. {found.high:g}" + (" (log)" if found.log else "")
+    return ", ".join(map(str, found.values))
+
+
+def _dataset(name: str) -> str:
+    kind = dataset_class(name)
+    record = kind.record
+    facts = [
+        (label, str(getattr(record, attribute)))
+        for label, attribute in (
+            ("title", "title"),
+            ("modality", "modality"),
+            ("home page", "home"),
+            ("licence", "licence"),
+            ("citation", "citation"),
+            ("layout", "layout"),
+            ("splits", "splits"),
+            ("masks", "masks"),
+            ("known problems", "known_problems"),
+            ("version", "version"),
+        )
+    ]
+    rows = [
+        (f"dataset.{key}", str(field.default), describe_field(field), field.description or "")
+        for key, field in kind.config_class.model_fields.items()
+    ]
+    parameters = render_table(("parameter", "default", "allowed", "meaning"), rows)
+    try:
+        categories = ", ".join(kind(kind.config_class()).categories())
+    except RequestError as error:
+        categories = error.problem
+    width = max(len(label) for label, _ in facts)
+    lines = [f"{label:{width}}  {value}" for label, value in [*facts, ("categories", categories)]]
+    return "\n".join([name, *lines, "", parameters])
+
+
+def _suite(name: str) -> str:
+    try:
+        content = read_suite(name)
+    except UnknownSuiteError:
+        raise unknown_name("suite", name, suite_names(), remedy="`adbench ls suites` lists them") from None
+    text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    return text.rstrip()
+
+
+def _run(name: str, arguments: Sequence[str]) -> str:
+    from adbench.reports.store import ResultStore
+
+    out = results_folder(plain_keys(arguments, "out"))
+    runs = ResultStore(out).runs()
+    found = runs[runs["run_id"].str.startswith(name)]
+    if len(found) != 1:
+        problem = f"no run '{name}' in {out}" if len(found) == 0 else f"{len(found)} runs begin with '{name}'"
+        raise RequestError(problem, remedy=f"`adbench ls runs out={out}` lists them")
+    row = found.iloc[0]
+    width = max(map(len, runs.columns))
+    return "\n".join(f"{column:{width}}  {value}" for column, value in row.items() if value == value and value is not None)

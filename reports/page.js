@@ -1,0 +1,276 @@
+// Displays what the page's JSON holds. Names from data reach the document only as text nodes.
+// page.py joins this file, as the last, with page_figures.js and page_runs.js into one script.
+
+const byId = (id) => document.getElementById(id);
+const root = document.documentElement;
+const model = JSON.parse(byId("model").textContent);
+const state = { budget: model.budgets[0], modality: "", dataset: "", metric: "", cost: "fit_seconds" };
+const sorting = { key: "rank", ascending: true };
+const PAGE_ROWS = 50;
+let packed = { runs: { count: 0, total: 0, columns: {} }, figures: [] };
+let shownRows = PAGE_ROWS;
+
+function el(tag, properties = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (name in node && !name.startsWith("aria")) node[name] = value;
+    else node.setAttribute(name, value);
+  }
+  node.append(...children.filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+const percent = (value) => (100 * value).toFixed(1);
+const amount = (value) =>
+  value === null || value === undefined ? "–" : value >= 100 ? Math.round(value).toLocaleString("en") : value.toPrecision(3);
+const plural = (count, one, many = `${one}s`) => `${count} ${count === 1 ? one : many}`;
+const metricOf = (name) => model.metrics.find((metric) => metric.name === name);
+
+// Filters
+
+const current = () =>
+  model.slices.findIndex(
+    (part) => part.budget === state.budget && (part.modality ?? "") === state.modality && (part.dataset ?? "") === state.dataset,
+  );
+const slice = () => model.slices[current()];
+
+function fill(select, options, chosen) {
+  select.replaceChildren(...options.map(([value, text]) => el("option", { value, textContent: text })));
+  select.value = options.some(([value]) => value === chosen) ? chosen : options[0][0];
+  select.disabled = options.length < 2;
+  return select.value;
+}
+
+function chooseFilters() {
+  const inBudget = model.slices.filter((part) => part.budget === state.budget);
+  const modalities = inBudget.filter((part) => part.modality !== null && part.dataset === null).map((part) => part.modality);
+  state.budget = fill(byId("budget"), model.budgets.map((name) => [name, name]), state.budget);
+  const all = modalities.length > 1 ? [["", "all"]] : [];
+  state.modality = fill(byId("modality"), [...all, ...modalities.map((name) => [name, name])], state.modality);
+  const datasets = inBudget.filter((part) => part.dataset !== null && (!state.modality || part.modality === state.modality));
+  state.dataset = fill(
+    byId("dataset"),
+    [["", "all"], ...datasets.map((part) => [part.dataset, part.dataset])],
+    state.dataset,
+  );
+  const owner = datasets.find((part) => part.dataset === state.dataset);
+  if (owner) state.modality = byId("modality").value = owner.modality;
+  const names = model.metrics.map((metric) => [metric.name, metric.title]);
+  state.metric = names.length ? fill(byId("metric"), names, state.metric) : "";
+  state.cost = fill(byId("cost-axis"), Object.entries(model.costs), state.cost);
+}
+
+// Headline table
+
+const INTERVALS = {
+  images: ["95 % bootstrap over test images", "images"],
+  "images+seeds": ["95 % bootstrap over test images and seeds", "images + seeds"],
+  seeds: ["95 % bootstrap over seeds", "seeds"],
+  range: ["the mean of the categories' lowest and highest seed, dashed (too few seeds for a bootstrap)", "seed min–max"],
+  none: ["one seed: no interval", "one seed"],
+};
+const visible = new Set(model.metrics.filter((metric) => metric.shown).map((metric) => metric.name));
+
+function columns(part) {
+  const ranks = part.metrics[state.metric]?.estimates ?? [];
+  const title = metricOf(state.metric)?.title ?? "";
+  return [
+    { key: "method", title: "Method", ascending: true, value: (entry) => model.entries[entry].label },
+    { key: "rank", title: "Avg. rank", by: title, ascending: true, value: (entry) => ranks[entry]?.rank, text: (v) => v.toFixed(2) },
+    { key: "wins", title: "Wins", by: title, ascending: false, value: (entry) => ranks[entry]?.wins, text: String },
+    ...model.metrics
+      .filter((metric) => visible.has(metric.name) && part.metrics[metric.name])
+      .map((metric) => ({
+        key: metric.name,
+        title: metric.title,
+        metric,
+        aggregate: part.metrics[metric.name],
+        sub: plural(part.metrics[metric.name].n_categories, "category", "categories"),
+        ascending: !metric.higher,
+        value: (entry) => part.metrics[metric.name].estimates[entry]?.mean,
+      })),
+    ...["fit_seconds", "predict_ms_per_image"].map((name) => ({
+      key: name, title: model.costs[name], ascending: true, value: (entry) => part.costs[entry]?.[name], text: amount,
+    })),
+  ];
+}
+
+function sorted(entries, column) {
+  const sign = sorting.ascending ? 1 : -1;
+  return [...entries].sort((a, b) => {
+    const [x, y] = [column.value(a), column.value(b)];
+    const gaps = (x === null || x === undefined) - (y === null || y === undefined);
+    if (gaps) return gaps;
+    const sense = typeof x === "string" ? x.localeCompare(y) : x - y;
+    return sign * sense || a - b;
+  });
+}
+
+function header(column) {
+  const active = sorting.key === column.key;
+  const cell = el("th", { scope: "col", "data-key": column.key });
+  if (active) cell.setAttribute("aria-sort", sorting.ascending ? "ascending" : "descending");
+  const sort = () => {
+    sorting.ascending = active ? !sorting.ascending : column.ascending;
+    sorting.key = column.key;
+    drawHeadline();
+    document.querySelector(`#headline th[data-key="${column.key}"] button`).focus();
+  };
+  cell.append(el("button", { type: "button", className: "sort", textContent: column.title, title: column.metric?.definition ?? "", onclick: sort }));
+  if (column.metric && !column.metric.higher) cell.append(el("span", { className: "sub", textContent: "lower is better" }));
+  if (column.by) cell.append(el("span", { className: "sub by", textContent: column.by }));
+  if (column.sub) cell.append(el("span", { className: "sub", textContent: column.sub }));
+  if (column.aggregate) cell.append(el("span", { className: "sub", textContent: INTERVALS[column.aggregate.interval][1] }));
+  return cell;
+}
+
+function metricCell(column, entry, span) {
+  const estimate = column.aggregate.estimates[entry];
+  if (!estimate) return el("td", { textContent: "–", title: "undefined in the compared cells" });
+  const kind = column.aggregate.interval;
+  const cell = el("td", { title: INTERVALS[kind][0] }, el("span", { className: "mean", textContent: percent(estimate.mean) }));
+  if (percent(estimate.mean) === percent(span.best)) {
+    cell.classList.add("best");
+    cell.append(el("span", { className: "hidden", textContent: "best" }));
+  }
+  if (estimate.low !== null) {
+    const between = `${percent(estimate.low)} – ${percent(estimate.high)}`;
+    cell.append(el("span", { className: "interval", textContent: kind === "range" ? between : `[${between}]` }));
+    const at = (value) => `${(100 * (value - span.low)) / (span.high - span.low || 1)}%`;
+    const band = el("i");
+    band.style.left = at(estimate.low);
+    band.style.width = `calc(${at(estimate.high)} - ${at(estimate.low)})`;
+    const mark = el("b");
+    mark.style.left = at(estimate.mean);
+    cell.append(el("span", { className: kind === "range" ? "bar dashed" : "bar", "aria-hidden": "true" }, band, mark));
+  }
+  return cell;
+}
+
+function spanOf(column) {
+  const known = column.aggregate.estimates.filter(Boolean);
+  const means = known.map((estimate) => estimate.mean);
+  return {
+    low: Math.min(...known.map((estimate) => estimate.low ?? estimate.mean)),
+    high: Math.max(...known.map((estimate) => estimate.high ?? estimate.mean)),
+    best: column.metric.higher ? Math.max(...means) : Math.min(...means),
+  };
+}
+
+function methodName(entry) {
+  const { method, settings, selection, versions } = model.entries[entry];
+  const cell = el("th", { scope: "row" }, method);
+  if (settings) cell.append(el("span", { className: "sub wrap", textContent: settings }));
+  if (selection !== "none") cell.append(el("span", { className: `chip ${selection}`, textContent: `tuned on ${selection}` }));
+  if (versions.length > 1) cell.append(el("span", { className: "sub", textContent: `versions ${versions.join(", ")} mixed` }));
+  return cell;
+}
+
+function drawHeadline() {
+  const part = slice();
+  const all = columns(part);
+  const column = all.find((one) => one.key === sorting.key) ?? all[1];
+  const spans = new Map(all.filter((one) => one.aggregate).map((one) => [one.key, spanOf(one)]));
+  const body = sorted(part.compared, column).map((entry) =>
+    el("tr", { "data-entry": entry }, ...all.map((one, index) => {
+      if (index === 0) return methodName(entry);
+      if (one.aggregate) return metricCell(one, entry, spans.get(one.key));
+      const value = one.value(entry);
+      return el("td", { textContent: value === null || value === undefined ? "–" : one.text(value) });
+    })),
+  );
+  const apart = part.not_compared.map(([entry, reason]) =>
+    el("tr", { className: "apart" }, methodName(entry), el("td", { className: "words", colSpan: all.length - 1, textContent: `not compared: ${reason}` })),
+  );
+  byId("headline").replaceChildren(
+    el("caption", { className: "hidden", textContent: "Methods with their mean metrics, ranks and costs" }),
+    el("thead", {}, el("tr", {}, ...all.map(header))),
+    el("tbody", {}, ...body),
+    ...(apart.length ? [el("tbody", {}, ...apart)] : []),
+  );
+}
+
+function drawScope() {
+  const part = slice();
+  const lost = part.n_cells - part.n_shared_cells;
+  const words = part.compared.length
+    ? `${plural(part.compared.length, "method")} compared on ${part.n_shared_cells} of ${plural(part.n_cells, "cell")}, in ` +
+      `${part.n_shared_categories} of ${plural(part.n_categories, "category", "categories")}, budget ${part.budget}.`
+    : `No cell is shared by the methods of budget ${part.budget}: there is nothing to compare.`;
+  byId("scope").textContent = lost ? `${words} ${plural(lost, "cell")} left out.` : `${words} None is left out.`;
+  const list = byId("left-out");
+  list.hidden = !lost;
+  list.querySelector("summary").textContent = `${plural(lost, "cell")} left out of means and ranks`;
+  list.querySelector("ul").replaceChildren(...part.left_out.map((text) => el("li", { textContent: text })));
+  const kinds = new Set(Object.values(part.metrics).map((aggregate) => aggregate.interval));
+  byId("legend").textContent = `Per cent. ★ best in its column (as shown). Under each mean: ${[...kinds].map((kind) => INTERVALS[kind][0]).join("; ")}.`;
+}
+
+function drawColumnChoice() {
+  const box = (metric) => {
+    const input = el("input", { type: "checkbox", checked: visible.has(metric.name), onchange: () => {
+      input.checked ? visible.add(metric.name) : visible.delete(metric.name);
+      drawHeadline();
+    } });
+    return el("label", { title: metric.definition }, input, metric.title);
+  };
+  byId("columns").append(...model.metrics.map(box));
+}
+
+// Start
+
+function startGallery() {
+  const tiles = JSON.parse(byId("tiles").textContent);
+  const show = (node) => {
+    for (const image of node.querySelectorAll("img[data-tile]:not([src])")) image.src = tiles[Number(image.dataset.tile)];
+  };
+  for (const node of document.querySelectorAll("details.gallery")) node.addEventListener("toggle", () => node.open && show(node));
+}
+
+async function unpack() {
+  const bytes = Uint8Array.from(atob(byId("packed").textContent), (character) => character.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  packed = JSON.parse(await new Response(stream).text());
+}
+
+function draw() {
+  chooseFilters();
+  drawScope();
+  drawHeadline();
+  drawFigures();
+  drawCosts();
+  drawDetails();
+  drawRuns();
+}
+
+async function start() {
+  startTheme();
+  if (!byId("filters")) return;
+  startGallery();
+  drawColumnChoice();
+  draw();
+  for (const name of ["budget", "modality", "dataset", "metric"]) {
+    byId(name).addEventListener("change", (event) => {
+      state[name] = event.target.value;
+      if (name === "modality") state.dataset = "";
+      draw();
+    });
+  }
+  byId("cost-axis").addEventListener("change", (event) => {
+    state.cost = event.target.value;
+    drawFigures();
+  });
+  for (const form of document.querySelectorAll("form")) form.addEventListener("submit", (event) => event.preventDefault());
+  byId("run-search").addEventListener("input", () => { shownRows = PAGE_ROWS; drawRuns(); });
+  byId("run-status").addEventListener("change", () => { shownRows = PAGE_ROWS; drawRuns(); });
+  byId("run-more").addEventListener("click", () => { shownRows += PAGE_ROWS; drawRuns(); });
+  byId("headline-csv").addEventListener("click", headlineCsv);
+  byId("runs-csv").addEventListener("click", runsCsv);
+  startPrint();
+  await unpack();
+  draw();
+  root.dataset.ready = "true";
+}
+
+start();

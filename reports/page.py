@@ -1,0 +1,212 @@
+"""The leaderboard page: one HTML file that needs no network."""
+
+import base64
+import gzip
+import hashlib
+import json
+import math
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from adbench.benchmark_suites.metrics import METRICS
+from adbench.reports import figures, statistics
+from adbench.reports.coverage import build_coverage
+from adbench.reports.files import LocalFolder
+from adbench.reports.gallery import COLOUR_MAP, GalleryView, build_gallery
+from adbench.reports.leaderboard import COSTS, Leaderboard, build_leaderboard
+from adbench.reports.schema import METRIC_COLUMNS, VAL_METRIC_COLUMNS
+from adbench.reports.store import ResultStore
+
+PAGE = "report/index.html"
+DEFAULT_COLUMNS = (
+    "image_auroc",
+    "image_ap",
+    "image_f1_val",
+    "pixel_auroc",
+    "pixel_ap",
+    "aupro_030",
+    "aupro_005",
+    "spro_005",
+)
+MOST_TABLE_BYTES = 1_500_000  # of the compressed run table, before base64
+
+_FOLDER = Path(__file__).parent
+_SCRIPTS = ("page_figures.js", "page_runs.js", "page.js")  # the last one starts the page
+
+
+def render_page(store: ResultStore, suite: str | None = None) -> Path:
+    """Write the leaderboard of the store's runs (of one suite's, if named) and return the page's path.
+
+    The page is ``report/index.html`` in the results folder. For a folder on an object store it is written
+    there too, and the path returned is that of a copy on this machine. Raises StoreError if that fails.
+    """
+    runs = store.runs()
+    if suite is not None:
+        runs = runs[runs["suite"] == suite]
+    images = store.images(runs.loc[runs["status"] == "ok", "run_id"].tolist())
+    board = build_leaderboard(runs, images, suite=suite, created=datetime.now(UTC))
+    page = render(board, build_gallery(board, store.gallery)).encode()
+    folder = store._folder  # the one that the store itself writes to, whatever file system that is on
+    with folder.explained("write to the results folder"):
+        folder.write(PAGE, page)
+    if isinstance(folder, LocalFolder):
+        return folder.local / PAGE
+    copy = Path(tempfile.mkdtemp(prefix="adbench-report-")) / "index.html"
+    copy.write_bytes(page)
+    return copy
+
+
+def render(board: Leaderboard, gallery: GalleryView) -> str:
+    """The page as HTML text."""
+    table, n_rows = _run_table(board)
+    script = _script()
+    libraries = _plotly()
+    return _template().render(
+        board=board,
+        coverage=build_coverage(board),
+        gallery=gallery,
+        metrics=METRICS,
+        counts=board.sorted.runs["status"].value_counts().to_dict(),
+        newest=board.sorted.runs["finished_at"].max() if len(board.sorted.runs) else None,
+        hardware=sorted(board.sorted.current["hardware"].dropna().unique()),
+        resamples=statistics.RESAMPLES,
+        n_rows=n_rows,
+        colour_map=", ".join(f"rgb({r} {g} {b})" for r, g, b in COLOUR_MAP[::15].tolist()),
+        model=_json(_model(board)),
+        tiles=_json(gallery.tiles),
+        packed=_packed({"runs": table, "figures": _figures(board)}),
+        style=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
+        plotly=Markup(libraries),
+        script=Markup(script),
+        hashes=[_csp_hash(libraries), _csp_hash(script)],
+    )
+
+
+@cache
+def _plotly() -> str:
+    # the parser of HTML normalises line ends, and the hash is of what it has parsed
+    return str(get_plotlyjs()).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _script() -> str:
+    """The page's scripts as one, in a block of its own so that no name of theirs is global."""
+    parts = [(_FOLDER / name).read_text(encoding="utf-8") for name in _SCRIPTS]
+    return "\n".join(['"use strict";', "{", *parts, "}"])
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html")
+
+
+def _csp_hash(script: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return f"'sha256-{digest}'"
+
+
+def _json(value: Any) -> Markup:
+    """JSON that cannot end the script element it stands in, nor begin a comment there."""
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
+def _gzip(value: Any) -> bytes:
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    return gzip.compress(text.encode("utf-8", "replace"), compresslevel=9, mtime=0)
+
+
+def _packed(value: Any) -> Markup:
+    """Gzipped JSON in base64: an alphabet without a character that HTML knows."""
+    return Markup(base64.b64encode(_gzip(value)).decode())
+
+
+def _model(board: Leaderboard) -> dict[str, Any]:
+    """What the page's script displays; the keys are the script's."""
+    return {
+        "title": board.suite or "all suites",
+        "entries": [asdict(entry) for entry in board.entries],
+        "categories": [asdict(category) for category in board.categories],
+        "budgets": board.budgets,
+        "metrics": [
+            {
+                "name": name,
+                "title": METRICS[name].title,
+                "definition": METRICS[name].definition,
+                "level": METRICS[name].level,
+                "higher": METRICS[name].higher_is_better,
+                "oracle": "oracle" in name,
+                "shown": name in DEFAULT_COLUMNS,
+            }
+            for name in board.metrics
+        ],
+        "costs": COSTS,
+        "slices": [asdict(part) for part in board.slices],
+    }
+
+
+def _figures(board: Leaderboard) -> list[dict[str, Any]]:
+    """For each slice: {"heat": {metric: figure}, "cost": {metric: {cost: figure}}}."""
+    tables = {
+        (budget, metric): figures.category_values(board.sorted, budget, metric)
+        for budget in board.budgets
+        for metric in board.metrics
+    }
+    return [
+        {
+            "heat": {
+                metric: figures.heat_map(board.sorted, part, metric, tables[part.budget, metric])
+                for metric in board.metrics
+            },
+            "cost": {
+                metric: {cost: figures.cost_scatter(board.sorted, part, metric, cost) for cost in COSTS}
+                for metric in board.metrics
+            },
+        }
+        for part in board.slices
+    ]
+
+
+def _plain(value: Any) -> Any:
+    """A table's value as JSON: null where undefined."""
+    if value is None or value is pd.NaT or value is pd.NA:
+        return None
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value
+
+
+def _run_table(board: Leaderboard) -> tuple[Mapping[str, Any], int]:
+    """All runs, newest first, by column; the oldest are left off where the page would grow too large."""
+    runs = board.sorted.runs.sort_values(["finished_at", "run_id"], ascending=False, kind="stable")
+    # ranked columns first: a table too wide to read begins with what readers look for
+    last = [name for name in (*VAL_METRIC_COLUMNS, "error", "notes", "command") if name in runs.columns]
+    first = [name for name in runs.columns if name not in (*last, *METRIC_COLUMNS)]
+    names = [*first, *METRIC_COLUMNS, *last]
+    count = len(runs)
+    while True:
+        kept = runs.head(count)
+        table = {name: [_plain(value) for value in kept[name].astype(object)] for name in names}
+        if count == 0 or len(_gzip(table)) <= MOST_TABLE_BYTES:
+            return {"count": count, "total": len(runs), "columns": table}, count
+        count //= 2

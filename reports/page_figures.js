@@ -1,0 +1,99 @@
+// Figures, costs, and the theme that both follow.
+
+const theme = () => {
+  const style = getComputedStyle(root);
+  const color = (name) => style.getPropertyValue(name).trim();
+  return { text: color("--text"), soft: color("--soft"), grid: color("--grid"), panel: color("--panel") };
+};
+
+function plot(id, figure, empty) {
+  const target = byId(id);
+  if (!figure) {
+    Plotly.purge(target);
+    target.replaceChildren(el("p", { className: "fine", textContent: empty }));
+    return;
+  }
+  if (!target.classList.contains("js-plotly-plot")) target.replaceChildren();
+  const { text, soft, grid, panel } = theme();
+  const axis = { gridcolor: grid, linecolor: grid, tickcolor: soft, zerolinecolor: grid };
+  const layout = {
+    ...figure.layout,
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    font: { family: "system-ui, -apple-system, Segoe UI, Roboto, Helvetica, Arial, sans-serif", size: 12, color: text },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: soft, activecolor: text },
+    hoverlabel: { bgcolor: panel, bordercolor: soft, font: { color: text } },
+    xaxis: { ...axis, ...figure.layout.xaxis },
+    yaxis: { ...axis, ...figure.layout.yaxis },
+  };
+  const png = {
+    name: "png", title: "Download as PNG", icon: Plotly.Icons["camera-retro"],
+    click: (graph) => Plotly.downloadImage(graph, { format: "png", scale: 2, filename: `adbench-${id}` }),
+  };
+  Plotly.react(target, structuredClone(figure.data), layout, {
+    responsive: true, displaylogo: false, displayModeBar: true,
+    modeBarButtons: [["toImage", png]], toImageButtonOptions: { format: "svg", filename: `adbench-${id}` },
+  });
+}
+
+function drawFigures() {
+  const figures = packed.figures[current()];
+  if (!figures) return;
+  const title = metricOf(state.metric)?.title ?? "no metric";
+  const heat = figures.heat[state.metric];
+  byId("heat").style.minWidth = heat ? `${190 + 62 * heat.layout.xaxis.tickvals.length}px` : "";
+  byId("heat-caption").textContent = `${title}, per cent, budget ${state.budget}. Methods in the order of their average rank.`;
+  plot("heat", heat, `No run has a value of ${title} here.`);
+  plot("scatter", figures.cost[state.metric]?.[state.cost], `No compared method has both ${title} and ${model.costs[state.cost]}.`);
+}
+
+function drawCosts() {
+  const part = slice();
+  const names = Object.keys(model.costs);
+  byId("costs").replaceChildren(
+    el("thead", {}, el("tr", {}, ...["Method", ...names.map((name) => model.costs[name]), "Hardware"].map((text) =>
+      el("th", { scope: "col", textContent: text, className: text === "Hardware" ? "words" : "" })))),
+    el("tbody", {}, ...part.compared.map((entry) =>
+      el("tr", {}, methodName(entry), ...names.map((name) => el("td", { textContent: amount(part.costs[entry][name]) })),
+        el("td", { className: "words", textContent: part.costs[entry].hardware.join("; ") })))),
+  );
+}
+
+// Theme
+
+const stored = () => {
+  try { return localStorage.getItem("adbench-theme"); } catch { return null; }
+};
+const prefersDark = matchMedia("(prefers-color-scheme: dark)");
+const isDark = () => (root.dataset.theme ?? (prefersDark.matches ? "dark" : "light")) === "dark";
+
+function showTheme() {
+  byId("theme").setAttribute("aria-pressed", String(isDark()));
+  byId("theme").textContent = isDark() ? "Light theme" : "Dark theme";
+  if (byId("heat")) drawFigures();
+}
+
+function startTheme() {
+  if (["dark", "light"].includes(stored())) root.dataset.theme = stored();
+  byId("theme").addEventListener("click", () => {
+    root.dataset.theme = isDark() ? "light" : "dark";
+    try { localStorage.setItem("adbench-theme", root.dataset.theme); } catch { /* a file without storage still toggles */ }
+    showTheme();
+  });
+  prefersDark.addEventListener("change", showTheme);
+  showTheme();
+}
+
+function startPrint() {
+  let before;
+  addEventListener("beforeprint", () => {
+    before = root.dataset.theme;
+    root.dataset.theme = "light";
+    drawFigures();
+  });
+  addEventListener("afterprint", () => {
+    if (before) root.dataset.theme = before;
+    else delete root.dataset.theme;
+    drawFigures();
+  });
+}

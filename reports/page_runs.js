@@ -1,0 +1,174 @@
+// The runs themselves: every seed of a dataset, the table of all records, and what can be downloaded.
+
+function rowsWhere(test) {
+  const found = [];
+  for (let row = 0; row < packed.runs.count; row += 1) if (test(row)) found.push(row);
+  return found;
+}
+
+function detailTable(dataset) {
+  const runs = packed.runs.columns;
+  const own = rowsWhere((row) => runs.standing[row] === "current" && runs.budget[row] === state.budget && runs.dataset[row] === dataset);
+  const seeds = [...new Set(own.map((row) => runs.seed[row]))].sort((a, b) => a - b);
+  const groups = new Map();
+  for (const row of own) {
+    const key = `${runs.place[row]} ${runs.entry[row]}`;
+    if (!groups.has(key)) groups.set(key, []);
+    groups.get(key).push(row);
+  }
+  const spread = (rows, name) => {
+    const known = rows.map((row) => runs[name][row]).filter((value) => value !== null);
+    if (!known.length) return "–";
+    const [low, high] = [Math.min(...known), Math.max(...known)];
+    return low === high ? String(low) : `${low}–${high}`;
+  };
+  const counts = ["n_train", "n_labelled", "n_val", "n_test"];
+  const body = [...groups.values()]
+    .sort((a, b) => runs.place[a[0]] - runs.place[b[0]] || runs.entry[a[0]] - runs.entry[b[0]])
+    .map((rows, index, all) => {
+      const place = runs.place[rows[0]];
+      const first = !index || runs.place[all[index - 1][0]] !== place;
+      const bySeed = new Map(rows.map((row) => [runs.seed[row], row]));
+      const values = rows.map((row) => runs[state.metric][row]).filter((value) => value !== null);
+      const mean = values.length ? percent(values.reduce((sum, value) => sum + value, 0) / values.length) : "–";
+      return el("tr", {},
+        first ? el("th", {
+          scope: "rowgroup", textContent: model.categories[place].label,
+          rowSpan: all.filter((other) => runs.place[other[0]] === place).length,
+        }) : null,
+        el("td", { className: "words", textContent: model.entries[runs.entry[rows[0]]].label }),
+        ...counts.map((name) => el("td", { textContent: spread(rows, name) })),
+        ...seeds.map((seed) => {
+          const row = bySeed.get(seed);
+          if (row === undefined) return el("td", { textContent: "·", title: "not run" });
+          if (runs.status[row] !== "ok") return el("td", { textContent: "✕", title: "failed" });
+          const value = runs[state.metric][row];
+          return el("td", { textContent: value === null ? "–" : percent(value) });
+        }),
+        el("td", { textContent: mean }));
+    });
+  const head = ["Category", "Method", ...counts, ...seeds.map((seed) => `seed ${seed}`), "mean"];
+  return el("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": `Values of ${dataset}` },
+    el("table", { className: "numbers details-table" },
+      el("thead", {}, el("tr", {}, ...head.map((text, index) => el("th", { scope: "col", textContent: text, className: index === 1 ? "words" : "" })))),
+      el("tbody", {}, ...body)));
+}
+
+function drawDetails() {
+  const open = new Set([...byId("details").querySelectorAll("details[open]")].map((node) => node.dataset.name));
+  const names = [...new Set(model.slices
+    .filter((part) => part.budget === state.budget && part.dataset !== null && (!state.modality || part.modality === state.modality) && (!state.dataset || part.dataset === state.dataset))
+    .map((part) => part.dataset))];
+  byId("details").replaceChildren(...names.map((name) => {
+    const node = el("details", {}, el("summary", { textContent: `${name}: every seed, and the sizes of its splits` }));
+    node.dataset.name = name;
+    node.addEventListener("toggle", () => {
+      if (node.open && node.children.length === 1) node.append(detailTable(name));
+    });
+    node.open = open.has(name);
+    return node;
+  }));
+}
+
+// Run table
+
+function record(row) {
+  const runs = packed.runs.columns;
+  const code = new Set(["params", "dataset_params", "command", "error", "dataset_fingerprint", "split_hash", "git_commit", "run_id"]);
+  const list = el("dl");
+  const empty = [];
+  for (const [name, values] of Object.entries(runs)) {
+    if (name === "entry" || name === "place") continue;
+    if (values[row] === null) empty.push(name);
+    else list.append(el("dt", { textContent: name }), el("dd", { textContent: String(values[row]), className: code.has(name) ? "code" : "" }));
+  }
+  if (empty.length) list.append(el("dt", { textContent: "undefined" }), el("dd", { textContent: empty.join(", ") }));
+  return el("tr", { className: "record" }, el("td", { colSpan: 9 }, list));
+}
+
+function runRow(row) {
+  const runs = packed.runs.columns;
+  const value = state.metric ? runs[state.metric][row] : null;
+  const method = el("td", {}, runs.method[row]);
+  if (runs.selection[row] === "test") method.append(" ", el("span", { className: "chip test", textContent: "tuned on test" }));
+  if (runs.standing[row] !== "current") method.append(" ", el("span", { className: "chip", textContent: runs.standing[row] === "trial" ? "search trial" : "superseded" }));
+  const button = el("button", { type: "button", className: "link", textContent: "details", "aria-expanded": "false" });
+  const line = el("tr", {},
+    el("td", {}, el("span", { className: `chip ${runs.status[row] === "ok" ? "ok" : "failed"}`, textContent: runs.status[row] })),
+    method,
+    el("td", { textContent: `${runs.dataset[row]}/${runs.category[row]}` }),
+    el("td", { textContent: String(runs.seed[row]) }),
+    el("td", { textContent: runs.budget[row] }),
+    el("td", { textContent: value === null ? "–" : percent(value) }),
+    el("td", { textContent: amount(runs.fit_seconds[row]) }),
+    el("td", { textContent: runs.finished_at[row].slice(0, 16).replace("T", " ") }),
+    el("td", {}, button));
+  button.addEventListener("click", () => {
+    const open = button.getAttribute("aria-expanded") === "true";
+    button.setAttribute("aria-expanded", String(!open));
+    if (open) line.nextSibling.remove();
+    else line.after(record(row));
+  });
+  return line;
+}
+
+let haystacks = null;
+function drawRuns() {
+  const { columns: runs, count } = packed.runs;
+  if (!haystacks && count) {
+    const text = Object.entries(runs).filter(([name]) => typeof runs[name].find((value) => value !== null) === "string");
+    haystacks = Array.from({ length: count }, (_, row) => text.map(([, values]) => values[row] ?? "").join("\n").toLowerCase());
+  }
+  const words = byId("run-search").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const status = byId("run-status").value;
+  const found = rowsWhere((row) => (!status || runs.status[row] === status) && words.every((word) => haystacks[row].includes(word)));
+  const shown = found.slice(0, shownRows);
+  byId("run-count").textContent = `${plural(found.length, "run")} found, ${shown.length} shown.`;
+  byId("run-more").hidden = shown.length === found.length;
+  const head = ["Status", "Method", "Category", "Seed", "Budget", metricOf(state.metric)?.title ?? "Metric", "Fit (s)", "Finished (UTC)", "Record"];
+  byId("run-table").replaceChildren(
+    el("thead", {}, el("tr", {}, ...head.map((text) => el("th", { scope: "col", textContent: text })))),
+    el("tbody", {}, ...shown.map(runRow)));
+}
+
+// Downloads
+
+const csvField = (value) => {
+  const text = value === null || value === undefined ? "" : String(value);
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+};
+const csv = (rows) => rows.map((row) => `${row.map(csvField).join(",")}\r\n`).join("");
+
+function download(name, rows) {
+  const url = URL.createObjectURL(new Blob([csv(rows)], { type: "text/csv;charset=utf-8" }));
+  const link = el("a", { href: url, download: name });
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(url), 10000);
+}
+
+function headlineCsv() {
+  const part = slice();
+  const ranks = part.metrics[state.metric]?.estimates ?? [];
+  const metrics = Object.keys(part.metrics);
+  const head = ["method", "budget", "modality", "dataset", "rank_metric", "rank", "wins", ...metrics.flatMap((name) =>
+    [name, `${name}_low`, `${name}_high`, `${name}_interval`, `${name}_categories`]), ...Object.keys(model.costs), "hardware"];
+  const rows = part.compared.map((entry) => [
+    model.entries[entry].label, part.budget, part.modality, part.dataset, state.metric, ranks[entry]?.rank, ranks[entry]?.wins,
+    ...metrics.flatMap((name) => {
+      const { interval, n_categories: size, estimates } = part.metrics[name];
+      const estimate = estimates[entry];
+      return estimate ? [estimate.mean, estimate.low, estimate.high, interval, size] : [null, null, null, null, null];
+    }),
+    ...Object.keys(model.costs).map((name) => part.costs[entry][name]),
+    part.costs[entry].hardware.join("; "),
+  ]);
+  download("adbench-leaderboard.csv", [head, ...rows]);
+}
+
+function runsCsv() {
+  const names = Object.keys(packed.runs.columns).filter((name) => name !== "entry" && name !== "place");
+  const rows = rowsWhere(() => true).map((row) => names.map((name) => packed.runs.columns[name][row]));
+  download("adbench-runs.csv", [names, ...rows]);
+}

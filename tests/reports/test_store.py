@@ -1,0 +1,533 @@
+"""The store on local folders and on pyarrow file systems, read back with plain pandas."""
+
+import dataclasses
+import errno
+import os
+import pickle
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyarrow import fs as pafs
+
+from adbench.reports import files
+from adbench.reports.schema import HISTORY_SCHEMA, IMAGES_SCHEMA, RUNS_SCHEMA, ImageScores, RunResult
+from adbench.reports.store import ResultStore, StoreError
+
+MakeResult = Callable[..., RunResult]
+TABLES = ("runs", "images", "history")
+
+
+def subtree(path: Path) -> ResultStore:
+    return ResultStore("out", pafs.SubTreeFileSystem(str(path), pafs.LocalFileSystem()))
+
+
+def in_memory(path: Path) -> ResultStore:
+    """A file system without rename, lock or fsync, as an object store is."""
+    return ResultStore("bucket/out", pafs.FileSystem.from_uri("mock://")[0])
+
+
+STORES: dict[str, Callable[[Path], ResultStore]] = {
+    "path": lambda path: ResultStore(path / "out"),
+    "name": lambda path: ResultStore(str(path / "öut put")),
+    "url": lambda path: ResultStore((path / "out").as_uri()),
+    "subtree": subtree,
+    "memory": in_memory,
+}
+
+
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ResultStore:
+    """A prepared, empty store of each kind."""
+    store = STORES[request.param](tmp_path)
+    store.prepare()
+    return store
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> ResultStore:
+    store = ResultStore(tmp_path / "out")
+    store.prepare()
+    return store
+
+
+def same_gallery(a: Any, b: Any) -> bool:
+    """Whether two galleries, or parts of them, are equal, types of arrays included."""
+    if dataclasses.is_dataclass(a):
+        return type(a) is type(b) and all(
+            same_gallery(getattr(a, f.name), getattr(b, f.name)) for f in dataclasses.fields(a)
+        )
+    if isinstance(a, tuple):
+        return len(a) == len(b) and all(map(same_gallery, a, b))
+    if isinstance(a, np.ndarray):
+        return bool(a.dtype == b.dtype and np.array_equal(a, b))
+    return bool(a == b)
+
+
+def test_a_run_comes_back_as_it_was(store: ResultStore, make_result: MakeResult) -> None:
+    result = make_result(seed=3, notes="line\nline")
+    assert store.append(result)
+    (row,) = store.runs().to_dict("records")
+    expected = {**vars(result.record), **result.record.metrics}
+    del expected["metrics"]
+    assert {name: None if pd.isna(value) else value for name, value in row.items()} == {
+        name: expected.get(name) for name in RUNS_SCHEMA.names
+    }
+    images = store.images()
+    val, test = result.images
+    assert list(images["image_id"]) == [*val.image_ids, *test.image_ids]
+    assert list(images["split"]) == ["val"] * 4 + ["test"] * 8
+    np.testing.assert_array_equal(images["score"], np.concatenate([val.scores, test.scores]))
+    np.testing.assert_array_equal(images["label"], np.concatenate([val.labels, test.labels]))
+    history = store.history()
+    assert tuple(history[["step", "name", "value"]].itertuples(index=False, name=None)) == result.history
+    assert result.gallery is not None
+    assert same_gallery(store.gallery(result.record.run_id), result.gallery)
+    assert store.done() == {result.record.run_id}
+
+
+def test_columns_have_the_same_types_in_every_store(store: ResultStore, make_result: MakeResult) -> None:
+    """Empty, with undefined values, with all of them."""
+    read = (store.runs, store.images, store.history)
+    empty = [method().dtypes for method in read]
+    assert [list(dtypes.index) for dtypes in empty] == [
+        schema.names for schema in (RUNS_SCHEMA, IMAGES_SCHEMA, HISTORY_SCHEMA)
+    ]
+    assert store.done() == set()
+    store.append(make_result(seed=1, status="failed", n_train=None, metrics={}))
+    for result in (make_result(seed=2), make_result(seed=3)):
+        for before, method in zip(empty, read, strict=True):
+            pd.testing.assert_series_equal(method().dtypes, before)
+        store.append(result)
+
+
+def test_an_unwritten_folder_reads_as_empty(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path / "nothing")
+    assert store.runs().empty and store.images().empty and store.history().empty
+    assert store.gallery("r") is None
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_failed_gives_way_and_ok_stays(store: ResultStore, make_result: MakeResult) -> None:
+    failed = make_result(run_id="r", status="failed", error="first")
+    assert store.append(failed)
+    assert store.done() == set()
+    assert store.append(make_result(run_id="r", status="failed", error="second"))
+    assert list(store.runs()["error"]) == ["second"]
+    assert store.append(make_result(run_id="r", image_size=64))
+    assert not store.append(failed)
+    assert not store.append(make_result(run_id="r", image_size=128))
+    assert store.runs()[["status", "image_size"]].to_dict("records") == [{"status": "ok", "image_size": 64}]
+    assert len(store.images()) == 12 and store.gallery("r") is not None
+
+
+def test_a_new_attempt_leaves_nothing_of_the_old(store: ResultStore, make_result: MakeResult) -> None:
+    full = make_result(run_id="r")
+    assert store.append(dataclasses.replace(full, record=make_result(run_id="r", status="failed").record))
+    assert len(store.images()) == 12 and len(store.history()) == 3
+    empty = ImageScores(
+        split="test",
+        image_ids=(),
+        labels=np.zeros(0, np.int64),
+        defect_types=(),
+        scores=np.zeros(0, np.float32),
+    )
+    store.append(make_result(run_id="r", images=(empty,), history=(), gallery=None))
+    assert store.images().empty and store.history().empty
+    assert store.gallery("r") is None
+    assert len(store.runs()) == 1
+
+
+def test_rows_are_selected_by_run(store: ResultStore, make_result: MakeResult) -> None:
+    results = [make_result(seed=seed) for seed in range(3)]
+    for result in results:
+        store.append(result)
+    first = results[0].record.run_id
+    assert set(store.images([first, "unknown"])["run_id"]) == {first}
+    assert set(store.history([first])["run_id"]) == {first}
+    assert store.images([]).empty
+    assert len(store.images()) == 36
+
+
+def test_plain_pandas_reads_the_folder(local: ResultStore, make_result: MakeResult) -> None:
+    for seed in range(3):
+        local.append(make_result(seed=seed))
+    local.append(make_result(seed=9, status="failed"))
+    for table, frame in zip(TABLES, (local.runs(), local.images(), local.history()), strict=True):
+        raw = pd.read_parquet(Path(local.out) / table)
+        assert list(raw.columns) == list(frame.columns)
+        assert sorted(map(repr, raw["run_id"])) == sorted(map(repr, frame["run_id"]))
+    raw = pd.read_parquet(Path(local.out) / "runs").sort_values(["started_at", "run_id"], ignore_index=True)
+    pd.testing.assert_frame_equal(raw, local.runs(), check_dtype=False)
+
+
+def test_rows_of_uncommitted_runs_are_not_read(local: ResultStore, make_result: MakeResult) -> None:
+    local.append(make_result(run_id="here"))
+    local.append(make_result(run_id="gone"))
+    (Path(local.out) / "runs" / "gone.parquet").unlink()
+    assert set(local.images()["run_id"]) == {"here"}
+    assert set(local.history(["gone", "here"])["run_id"]) == {"here"}
+
+
+def test_a_file_of_an_older_version_lacks_columns(local: ResultStore, make_result: MakeResult) -> None:
+    local.append(make_result(run_id="old"))
+    path = Path(local.out) / "runs" / "old.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["notes", "image_ece"]), path)
+    local.append(make_result(run_id="new", notes="n", metrics={"image_ece": 0.5}))
+    runs = local.runs().set_index("run_id").loc[["old", "new"]]
+    assert list(runs["notes"].isna()) == list(runs["image_ece"].isna()) == [True, False]
+    assert runs["notes"].iloc[1] == "n" and runs["image_ece"].iloc[1] == 0.5
+
+
+def test_a_run_copied_twice_counts_once(local: ResultStore, make_result: MakeResult) -> None:
+    local.append(make_result(run_id="r", status="failed"))
+    runs = Path(local.out) / "runs"
+    (runs / "r.parquet").rename(runs / "copied-by-hand.parquet")
+    local.append(make_result(run_id="r"))
+    assert list(local.runs()["status"]) == ["ok"]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    text=st.text(st.characters(exclude_categories=()), max_size=20), other=st.text(min_size=1, max_size=20)
+)
+def test_any_text_survives(make_result: MakeResult, text: str, other: str) -> None:
+    """Quotes, newlines, NUL, markup; of undecodable bytes (lone surrogates) a visible escape."""
+    visible = text.encode("utf-8", "backslashreplace").decode()
+    scores = ImageScores(
+        split="test",
+        image_ids=(text, other),
+        labels=np.array([0, 1]),
+        defect_types=(other, text),
+        scores=np.array([0.0, np.inf], np.float32),
+    )
+    full = make_result()
+    assert full.gallery is not None
+    cases = (dataclasses.replace(full.gallery.cases[0], image_id=text, defect_type=text),)
+    result = make_result(
+        category=text,
+        error=other,
+        command=text,
+        run_id="r",
+        images=(scores,),
+        history=((0, text, float("nan")),),
+        gallery=dataclasses.replace(full.gallery, cases=cases),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        store = ResultStore(folder)
+        store.append(result)
+        store.write_split(other, pd.DataFrame({"image_id": [visible]}))
+        assert store.runs()[["category", "error", "command"]].to_numpy().tolist() == [
+            [visible, other, visible]
+        ]
+        assert store.images()[["image_id", "defect_type"]].to_numpy().tolist() == [
+            [visible, other],
+            [other, visible],
+        ]
+        assert list(store.history()["name"]) == [visible]
+        gallery = store.gallery("r")
+        assert gallery is not None and gallery.cases[0].image_id == visible
+        assert len(list((Path(folder) / "splits").iterdir())) == 1
+
+
+def test_undefined_metrics_are_null(local: ResultStore, make_result: MakeResult) -> None:
+    metrics = {"image_auroc": float("nan"), "pixel_ap": None, "aupro_030": np.float32(0.5)}
+    local.append(make_result(run_id="r", metrics=metrics))
+    table = pq.read_table(Path(local.out) / "runs" / "r.parquet")
+    assert table["image_auroc"].null_count == table["pixel_ap"].null_count == 1
+    assert table["val_image_ap"].null_count == 1
+    assert table["aupro_030"].to_pylist() == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        ({"run_id": "../r"}, "'../r'"),
+        ({"run_id": ""}, "run_id=''"),
+        ({"run_id": "compacted.x"}, "compacted.x"),
+        ({"metrics": {"auroc": 1.0}}, "auroc"),
+        ({"started_at": datetime(2026, 1, 1)}, "time zone"),
+    ],
+)
+def test_an_unfit_result_is_refused(
+    local: ResultStore, make_result: MakeResult, overrides: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(ValueError, match=named):
+        local.append(make_result(**overrides))
+    assert all(not list((Path(local.out) / folder).iterdir()) for folder in (*TABLES, "maps"))
+
+
+def test_ragged_images_are_refused_before_anything_is_written(
+    local: ResultStore, make_result: MakeResult
+) -> None:
+    scores = dataclasses.replace(make_result().images[0], scores=np.zeros(3, np.float32))
+    with pytest.raises(ValueError):
+        local.append(make_result(images=(scores,)))
+    assert local.runs().empty and local.images().empty
+
+
+def test_a_split_is_kept_once(store: ResultStore) -> None:
+    store.write_split("elpv/mono seed=0", pd.DataFrame({"image_id": ["a,b", "ö"], "split": ["val", "test"]}))
+    store.write_split("elpv/mono seed=0", pd.DataFrame({"image_id": []}))
+    folder = store._folder
+    assert folder.names("splits") == {"elpv%2Fmono seed=0.csv"}
+    content = folder.read("splits/elpv%2Fmono seed=0.csv").decode()
+    assert content == 'image_id,split\n"a,b",val\nö,test\n'
+
+
+def test_a_store_travels_to_another_process(local: ResultStore, make_result: MakeResult) -> None:
+    local.append(make_result())
+    pd.testing.assert_frame_equal(pickle.loads(pickle.dumps(local)).runs(), local.runs())
+
+
+def test_prepare_makes_the_folders_and_clears_dead_writers_files(local: ResultStore) -> None:
+    root = Path(local.out)
+    stray = root / "images" / f".0123{files.TEMPORARY}"
+    stray.write_bytes(b"half")
+    local.prepare()
+    local.prepare()
+    assert not stray.exists()
+    assert {path.name for path in root.iterdir() if path.is_dir()} == {*TABLES, "maps", "report", "logs"}
+    assert not any(path.is_file() for path in root.glob("*/*"))
+
+
+def test_constructing_touches_nothing(tmp_path: Path) -> None:
+    ResultStore(tmp_path / "out")
+    ResultStore((tmp_path / "out").as_uri())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_relative_folder_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = ResultStore("out")
+    monkeypatch.chdir("/")
+    store.prepare()
+    assert (tmp_path / "out" / "runs").is_dir()
+
+
+def test_unusable_folders_are_explained(tmp_path: Path, make_result: MakeResult) -> None:
+    (tmp_path / "file").write_text("")
+    for out, reason in [
+        (tmp_path / "file", "is a file"),
+        (tmp_path / "file" / "out", "is a file"),
+    ]:
+        for use in (ResultStore(out).prepare, lambda out=out: ResultStore(out).append(make_result())):
+            with pytest.raises(StoreError, match=reason) as caught:
+                use()
+            assert repr(str(out)) in caught.value.problem
+            assert caught.value.remedy
+    with pytest.raises(StoreError, match="is a file"):
+        ResultStore(tmp_path / "file" / "out").runs()
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs Linux's /proc, where nobody can write")
+def test_a_folder_nobody_can_write_is_explained() -> None:
+    with pytest.raises(StoreError, match="Cannot write to the results folder '/proc/adbench'"):
+        ResultStore("/proc/adbench").prepare()
+
+
+@pytest.mark.parametrize(
+    ("out", "named"),
+    [
+        ("nfs://server/out", "nfs://server/out"),
+        ("file://relative", "file://relative"),
+        ("", "empty"),
+    ],
+)
+def test_unknown_places_are_explained(out: str, named: str) -> None:
+    with pytest.raises(StoreError, match=named) as caught:
+        ResultStore(out)
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (errno.EACCES, "permission denied"),
+        (errno.EROFS, "read-only"),
+        (errno.ENOSPC, "disk is full"),
+        (errno.EIO, "Input/output error"),
+    ],
+)
+def test_prepare_names_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, reason: str
+) -> None:
+    def fail(handle: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(StoreError, match=reason):
+        ResultStore(tmp_path / "out").prepare()
+
+
+def test_a_held_lock_is_explained(local: ResultStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "LOCK_SECONDS", 0.05)
+    with local._folder.lock(), pytest.raises(StoreError, match="Another process has held"):
+        ResultStore(local.out).prepare()
+
+
+def test_a_damaged_file_is_named(
+    local: ResultStore, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adbench.reports.store.READ_PAUSE_SECONDS", 0.0)
+    local.append(make_result(run_id="whole"))
+    local.append(make_result(run_id="broken"))
+    path = Path(local.out) / "runs" / "broken.parquet"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(StoreError, match=r"broken\.parquet") as caught:
+        local.runs()
+    assert "delete it" in caught.value.remedy
+    path.unlink()
+    assert local.done() == {"whole"}
+
+
+@pytest.mark.parametrize("full_at", range(1, 9))
+def test_a_full_disk_leaves_no_half_written_file(
+    local: ResultStore, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch, full_at: int
+) -> None:
+    """Four files are written, each with its folder's entry: eight places at which the disk may be full."""
+    local.append(make_result(run_id="before"))
+    calls = 0
+    real = os.fsync
+
+    def fsync(handle: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls >= full_at:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        with pytest.raises(StoreError, match="disk is full"):
+            local.append(make_result(run_id="r"))
+    root = Path(local.out)
+    assert not list(root.glob("*/.*"))
+    for table in TABLES:
+        pd.read_parquet(root / table)
+    # Only when the row itself is in place, its folder's entry not yet forced to the disk, does it count.
+    assert local.done() == ({"before", "r"} if full_at == 8 else {"before"})
+    local.append(make_result(run_id="r"))
+    assert local.done() == {"before", "r"}
+    assert len(local.images()) == 24
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    mounted = tmp_path / "disk"
+    mounted.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(mounted)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"a small tmpfs cannot be mounted here: {error}")
+    yield mounted
+    subprocess.run(["umount", str(mounted)], check=True)
+
+
+def test_a_really_full_disk(tiny_disk: Path, make_result: MakeResult) -> None:
+    store = ResultStore(tiny_disk / "out")
+    store.prepare()
+    written: set[str] = set()
+    with pytest.raises(StoreError, match="disk is full"):
+        for seed in range(100):
+            result = make_result(seed=seed)
+            store.append(result)
+            written.add(result.record.run_id)
+    assert 1 <= len(written) < 100
+    assert store.done() == written == set(pd.read_parquet(tiny_disk / "out" / "runs")["run_id"])
+    fill(tiny_disk / "rest")
+    with pytest.raises(StoreError, match="disk is full"):
+        store.compact(threshold=1)
+    assert store.done() == written == set(pd.read_parquet(tiny_disk / "out" / "runs")["run_id"])
+    (tiny_disk / "rest").unlink()
+    assert len(store.images()) == 12 * len(written)
+
+
+def fill(path: Path) -> None:
+    """Take all space that is left."""
+    with path.open("ab", buffering=0) as stream:
+        try:
+            while True:
+                stream.write(bytes(4096))
+        except OSError:
+            return
+
+
+def test_readers_see_whole_rows_while_a_writer_works(local: ResultStore, make_result: MakeResult) -> None:
+    """Plain pandas too: each read is of whole rows, none twice; through the store, none is ever missed."""
+    results = [make_result(seed=seed) for seed in range(60)]
+    committed = [0]
+    problems: list[BaseException] = []
+
+    def write() -> None:
+        try:
+            writer = ResultStore(local.out)
+            for count, result in enumerate(results, 1):
+                writer.append(result)
+                committed[0] = count
+                if count % 15 == 0:
+                    writer.compact(threshold=5)
+        except BaseException as error:
+            problems.append(error)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    reads = 0
+    while thread.is_alive() or reads == 0:
+        least = committed[0]
+        frame = local.runs()
+        assert least <= len(frame) and frame["run_id"].is_unique
+        assert set(frame["status"]) <= {"ok"}
+        images = local.images()
+        assert (images.groupby("run_id").size() == 12).all() and images["run_id"].nunique() >= len(frame)
+        try:
+            raw = pd.read_parquet(Path(local.out) / "runs")
+        except FileNotFoundError:
+            continue  # a compaction took a listed file away
+        assert raw.empty or raw["run_id"].is_unique
+        reads += 1
+    thread.join()
+    assert not problems
+    assert len(local.runs()) == len(pd.read_parquet(Path(local.out) / "runs")) == 60
+
+
+def test_writers_of_the_same_runs_leave_one_row_each(tmp_path: Path, make_result: MakeResult) -> None:
+    """Stores that share nothing but the folder, one of which compacts."""
+    results = [make_result(seed=seed, status="ok" if seed % 3 else "failed") for seed in range(20)]
+    stored: list[bool] = []
+
+    def write(order: int) -> None:
+        store = ResultStore(tmp_path / "out")
+        for result in results[::order]:
+            stored.append(store.append(result))
+            if order == 1:
+                store.compact(threshold=2)
+
+    threads = [threading.Thread(target=write, args=(order,)) for order in (1, -1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    raw = pd.read_parquet(tmp_path / "out" / "runs")
+    assert sorted(raw["run_id"]) == sorted(result.record.run_id for result in results)
+    ok = sum(result.record.status == "ok" for result in results)
+    assert len(stored) == 40 and stored.count(False) == ok
+
+
+def test_arrow_types_are_kept_in_the_files(local: ResultStore, make_result: MakeResult) -> None:
+    local.append(make_result(run_id="r"))
+    for table, schema in zip(TABLES, (RUNS_SCHEMA, IMAGES_SCHEMA, HISTORY_SCHEMA), strict=True):
+        stored: pa.Schema = pq.read_schema(Path(local.out) / table / "r.parquet")
+        assert stored.remove_metadata().equals(schema)
