@@ -46,9 +46,7 @@ _AUPRO = "P. Bergmann et al., The MVTec Anomaly Detection Dataset, IJCV 129 (202
 _SPRO = "P. Bergmann et al., Beyond Dents and Scratches, IJCV 130 (2022)"
 
 
-def _info(
-    name: str, title: str, definition: str, reference: str, lower_is_better: bool = False
-) -> MetricInfo:
+def _info(name: str, title: str, definition: str, reference: str, lower_is_better: bool = False) -> MetricInfo:
     return MetricInfo(
         name=name,
         title=title,
@@ -62,9 +60,7 @@ def _info(
 METRICS: dict[str, MetricInfo] = {
     info.name: info
     for info in (
-        _info(
-            "image_auroc", "Image AUROC", "area under the ROC curve of image scores; ties count half", _ROC
-        ),
+        _info("image_auroc", "Image AUROC", "area under the ROC curve of image scores; ties count half", _ROC),
         _info("image_ap", "Image AP", "average precision of image scores, step-wise", _AP),
         _info(
             "image_f1max_oracle",

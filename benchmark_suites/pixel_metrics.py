@@ -50,9 +50,7 @@ def check_maps(maps: Sequence[Scores]) -> None:
     """Raise ValueError unless every anomaly map is [H, W] and finite; the message gives the image's index."""
     for index, anomaly_map in enumerate(maps):
         if anomaly_map.ndim != 2:
-            raise ValueError(
-                f"anomaly maps must be [H, W]; that of image {index} is {list(anomaly_map.shape)}"
-            )
+            raise ValueError(f"anomaly maps must be [H, W]; that of image {index} is {list(anomaly_map.shape)}")
         if not np.isfinite(anomaly_map).all():
             raise ValueError(f"anomaly maps must be finite; that of image {index} is not")
 

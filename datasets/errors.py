@@ -30,9 +30,7 @@ class RequestError(Exception):
         return lines
 
 
-def _rebuild(
-    kind: type[RequestError], problem: str, allowed: str | None, remedy: str | None
-) -> RequestError:
+def _rebuild(kind: type[RequestError], problem: str, allowed: str | None, remedy: str | None) -> RequestError:
     return kind(problem, allowed=allowed, remedy=remedy)
 
 

@@ -155,9 +155,7 @@ class Folder(Dataset):
         if (self._root / "train" / "good").is_dir():
             found = {self._root.name: self._root}
         else:
-            found = {
-                path.name: path for path in sorted(self._root.iterdir()) if (path / "train" / "good").is_dir()
-            }
+            found = {path.name: path for path in sorted(self._root.iterdir()) if (path / "train" / "good").is_dir()}
         if not found:
             seen = ", ".join(sorted(path.name for path in self._root.iterdir())[:8]) or "nothing: it is empty"
             raise RequestError(

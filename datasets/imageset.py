@@ -36,7 +36,13 @@ class ImageSet:
                 list(pool.map(one, range(len(everything))))
 
         self._pixels = cache.array(
-            {"what": "images", "fingerprint": self.fingerprint, "size": size, "colour": "rgb8", "resize": "bilinear"},
+            {
+                "what": "images",
+                "fingerprint": self.fingerprint,
+                "size": size,
+                "colour": "rgb8",
+                "resize": "bilinear",
+            },
             (len(everything), size, size, 3),
             np.uint8,
             decode,

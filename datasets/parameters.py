@@ -11,7 +11,13 @@ from adbench.datasets.errors import RequestError, unknown_name
 Model = TypeVar("Model", bound=BaseModel)
 
 _BOUNDS = (("gt", "above"), ("ge", "at least"), ("lt", "below"), ("le", "at most"))
-_TYPE_NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): "null"}
+_TYPE_NAMES = {
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    bool: "true or false",
+    type(None): "null",
+}
 
 
 def validate(model: type[Model], params: Mapping[str, Any], *, prefix: str = "", owner: str = "") -> Model:
@@ -31,8 +37,9 @@ def validate(model: type[Model], params: Mapping[str, Any], *, prefix: str = "",
         allowed = describe_field(model.model_fields[key]) if key in model.model_fields else reason
         if first["type"] == "value_error":
             allowed = reason
-        raise RequestError(f"{prefix}{key}={shown} is not allowed{' for' + of_owner[3:] if owner else ''}",
-                           allowed=allowed) from None
+        raise RequestError(
+            f"{prefix}{key}={shown} is not allowed{' for' + of_owner[3:] if owner else ''}", allowed=allowed
+        ) from None
 
 
 def describe_field(field: FieldInfo) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from adbench.datasets.base import Dataset, DatasetConfig, DatasetRecord, Mask, Role, Sample
+from adbench.datasets.base import Dataset, DatasetConfig, DatasetRecord, Mask, Modality, Role, Sample
 from adbench.datasets.phantom_draw import CATEGORIES, PHANTOM_VERSION, Order, category_named, draw
 
 
@@ -33,7 +33,6 @@ class PhantomConfig(DatasetConfig):
 RECORD = DatasetRecord(
     name="phantom",
     title="adbench phantom: drawn textures, objects and medical images",
-    # A record has one modality; brain, retina, chest and skin imitate medical images.
     modality="industrial",
     home="drawn by adbench, see docs/phantom.md",
     licence="Apache-2.0 (part of adbench)",
@@ -83,6 +82,14 @@ class Phantom(Dataset):
         category_named(category)
         facts = {"category": category, "version": PHANTOM_VERSION, **self.config.model_dump()}
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def image_size(self, category: str, sample: Sample) -> tuple[int, int]:
+        """Every image is drawn at the configured size."""
+        return (self.config.size, self.config.size)
+
+    def modality(self, category: str) -> Modality:
+        """Medical for brain, retina, chest and skin."""
+        return category_named(category).modality
 
     def saturation_defined(self, category: str) -> bool:
         """True for the logical category ``kit`` only."""

@@ -89,11 +89,7 @@ def _ventricles(scene: Rng, size: int, y: Array, side: Array, x: Array) -> Array
     spread = float(scene.normal(0, 0.004))
     middle = 0.022 + spread + 0.9 * np.maximum(np.abs(y + 0.01) - 0.055, 0) * np.where(y < 0, 0.45, 0.85)
     half = (
-        0.0135
-        * wide
-        * lopsided
-        * (1 + 0.5 * np.cos(18 * (y + 0.1)))
-        * smoothstep(0.145 - np.abs(y + 0.005), 0, 0.05)
+        0.0135 * wide * lopsided * (1 + 0.5 * np.cos(18 * (y + 0.1))) * smoothstep(0.145 - np.abs(y + 0.005), 0, 0.05)
     )
     horns = np.abs(side - middle) - half + 0.5 * np.maximum(0.006 - half, 0)
     third = ellipse_distance(y - 0.045, side, (0.032, 0.0055 * wide))

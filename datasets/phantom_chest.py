@@ -118,9 +118,9 @@ def _shoulders(scene: Rng, size: int, y: Array, x: Array) -> Array:
     away = np.abs(x)
     centre = 0.155 + lift - 0.16 * (away - 0.03) + 0.05 * np.sin(9 * (away - 0.03))
     place = np.abs(y - centre) / 0.016
-    bone = (
-        0.7 * smoothstep(1 - place, -0.1, 0.15) + 0.5 * np.exp(-(((place - 0.85) / 0.2) ** 2))
-    ) * smoothstep(away, 0.025, 0.045)
+    bone = (0.7 * smoothstep(1 - place, -0.1, 0.15) + 0.5 * np.exp(-(((place - 0.85) / 0.2) ** 2))) * smoothstep(
+        away, 0.025, 0.045
+    )
     blade = np.exp(-(((away - 0.365 + 0.25 * (y - 0.25)) / 0.012) ** 2)) * smoothstep(0.42 - y, 0, 0.1)
     flesh = 0.10 * smoothstep(0.20 - y - 0.2 * (away - 0.1), 0, 0.14) * smoothstep(away, 0.08, 0.2)
     return np.asarray(0.10 * bone * (away < 0.43) + 0.04 * blade * smoothstep(y, 0.14, 0.2) + flesh)
@@ -129,9 +129,7 @@ def _shoulders(scene: Rng, size: int, y: Array, x: Array) -> Array:
 def _outside(scene: Rng, size: int, y: Array, x: Array) -> Array:
     """Share of air beside the neck, above the shoulders and beside the flanks."""
     away = np.abs(x)
-    shoulder = (
-        0.035 * smoothstep(away, 0.08, 0.20) + 0.22 * np.maximum(away - 0.2, 0) + float(scene.normal(0, 0.01))
-    )
+    shoulder = 0.035 * smoothstep(away, 0.08, 0.20) + 0.22 * np.maximum(away - 0.2, 0) + float(scene.normal(0, 0.01))
     above = shoulder - 0.05 - y + 0.02 * smoothstep(away, 0.08, 0.12)
     flank = away - 0.475 + 0.1 * (y - 0.6) - 0.10 * smoothstep(0.45 - y, 0, 0.25)
     return cover(-np.maximum(above, flank), size, 0.012)
@@ -145,9 +143,7 @@ def _marker(scene: Rng, size: int, density: Array) -> Array:
     return np.asarray(density + (0.93 - density) * cover(distance - 0.003, size, 0.001))
 
 
-def _finding(
-    defect: Defect, size: int, y: Array, x: Array, lungs: Array, diaphragm: Array, air: Array
-) -> Array:
+def _finding(defect: Defect, size: int, y: Array, x: Array, lungs: Array, diaphragm: Array, air: Array) -> Array:
     """Added density of the defect."""
     rng = defect.rng
     gy, gx = grid(size)
@@ -164,9 +160,7 @@ def _finding(
     if defect.name == "nodule":
         radius = 0.027 * defect.extent
         distance = blob_distance(rng, gy - cy, gx - cx, radius, 0.06)
-        return np.asarray(
-            0.32 * defect.opacity(0.6) * cover(distance, size, 0.5 * radius) * (0.2 + 0.8 * air)
-        )
+        return np.asarray(0.32 * defect.opacity(0.6) * cover(distance, size, 0.5 * radius) * (0.2 + 0.8 * air))
     radius = 0.085 * defect.extent
     cloud = blob_distance(rng, gy - cy, gx - cx, radius, 0.12) + 0.3 * radius * fractal(rng, size, 9, 4, 0.65)
     fluffy = smoothstep(-cloud / radius, -0.35, 0.7) * (0.85 + 0.15 * fractal(rng, size, 30, 2))

@@ -56,9 +56,7 @@ class Drawing:
     saturation: tuple[Saturation, ...] = ()
 
 
-def scratch(
-    rgb: Array, defect: Defect, start: tuple[float, float], colour: Colour, reach: float = 0.3
-) -> Array:
+def scratch(rgb: Array, defect: Defect, start: tuple[float, float], colour: Colour, reach: float = 0.3) -> Array:
     """A curved line of uneven pressure, ``colour`` in its middle and a thin shadow along it."""
     rng, size = defect.rng, rgb.shape[0]
     length = reach * defect.extent * float(rng.uniform(0.6, 1.4))
@@ -89,9 +87,7 @@ def jagged(rng: Rng, start: tuple[float, float], heading: float, length: float) 
     return np.asarray(course + rng.normal(0, 0.018 * length, (17, 1)) * sideways)
 
 
-def stain(
-    rgb: Array, defect: Defect, centre: tuple[float, float], tint: Colour, radius: float = 0.07
-) -> Array:
+def stain(rgb: Array, defect: Defect, centre: tuple[float, float], tint: Colour, radius: float = 0.07) -> Array:
     """A dried patch: multiplies by ``tint``, uneven inside and darker along its outline."""
     rng, size = defect.rng, rgb.shape[0]
     y, x = grid(size)
@@ -104,9 +100,7 @@ def stain(
     return np.asarray(rgb * (1 - share[..., None] * (1 - np.asarray(tint, dtype=np.float32))))
 
 
-def hole(
-    rgb: Array, defect: Defect, centre: tuple[float, float], floor: Colour, radius: float = 0.025
-) -> Array:
+def hole(rgb: Array, defect: Defect, centre: tuple[float, float], floor: Colour, radius: float = 0.025) -> Array:
     """A ragged pit with a dark ``floor``, a shadowed upper and a lit lower wall."""
     rng, size = defect.rng, rgb.shape[0]
     y, x = grid(size)
@@ -132,7 +126,6 @@ def warp(rgb: Array, defect: Defect, centre: tuple[float, float], shift: float, 
     rows = np.arange(size)[:, None] + amount * (np.sin(turn) + twist * dx / radius)
     columns = np.arange(size)[None, :] + amount * (np.cos(turn) - twist * dy / radius)
     channels = [
-        ndimage.map_coordinates(rgb[..., c], [rows, columns], order=1, mode="mirror")
-        for c in range(rgb.shape[2])
+        ndimage.map_coordinates(rgb[..., c], [rows, columns], order=1, mode="mirror") for c in range(rgb.shape[2])
     ]
-    return mix(rgb, np.stack(channels, axis=-1), smoothstep(fall, 0.01, 0.06))
+    return mix(rgb, np.stack(channels, axis=-1), smoothstep(fall, 0.03, 0.12))

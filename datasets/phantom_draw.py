@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from adbench.datasets.base import AnomalyKind, Mask, Saturation
+from adbench.datasets.base import AnomalyKind, Mask, Modality, Saturation
 from adbench.datasets.errors import RequestError, unknown_name
 from adbench.datasets.phantom_brain import brain
 from adbench.datasets.phantom_chest import chest
@@ -42,6 +42,7 @@ class Category:
 
     paint: Painter
     defects: dict[str, AnomalyKind]
+    modality: Modality = "industrial"
     saturated: bool = False
 
 
@@ -55,13 +56,11 @@ CATEGORIES: dict[str, Category] = {
     "grid": Category(wire_grid, _structural("bent", "broken_wire", "hole", "stain")),
     "print": Category(printed, _structural("missing_ink", "scratch", "smear", "stain")),
     "gear": Category(gear, _structural("chip", "contamination", "crack", "deformation", "scratch")),
-    "kit": Category(
-        kit, {**dict.fromkeys(LOGICAL, "logical"), **_structural("scratch", "stain")}, saturated=True
-    ),
-    "brain": Category(brain, _structural("haemorrhage", "mass", "small_lesions")),
-    "retina": Category(retina, _structural("disruption", "drusen", "fluid")),
-    "chest": Category(chest, _structural("effusion", "nodule", "opacity")),
-    "skin": Category(skin, _structural("irregular_border", "many_colours", "veil")),
+    "kit": Category(kit, {**dict.fromkeys(LOGICAL, "logical"), **_structural("scratch", "stain")}, saturated=True),
+    "brain": Category(brain, _structural("haemorrhage", "mass", "small_lesions"), "medical"),
+    "retina": Category(retina, _structural("disruption", "drusen", "fluid"), "medical"),
+    "chest": Category(chest, _structural("effusion", "nodule", "opacity"), "medical"),
+    "skin": Category(skin, _structural("irregular_border", "many_colours", "veil"), "medical"),
 }
 
 

@@ -85,9 +85,7 @@ def _filled(scene: Rng) -> _Tray:
         places.append(tuple(spots))
         for k in range(count):
             turn, shade, look = scene.uniform(-1, 1), scene.normal(0, 0.05), int(scene.integers(1 << 30))
-            parts.append(
-                Part(kind, compartment, *spots[k], _turn(kind, float(turn)), float(shade), 0.0, look)
-            )
+            parts.append(Part(kind, compartment, *spots[k], _turn(kind, float(turn)), float(shade), 0.0, look))
     return _Tray(tuple(parts), tuple(places))
 
 

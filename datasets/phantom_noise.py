@@ -66,10 +66,7 @@ def noise_at(rng: Rng, rows: Array, columns: Array, shape: tuple[int, int]) -> A
     """Smooth noise at the given knot coordinates of a grid of ``shape`` knots, repeated by mirroring."""
     knots = rng.standard_normal(shape, dtype=np.float32)
     at = np.stack(np.broadcast_arrays(rows, columns))
-    return (
-        np.asarray(ndimage.map_coordinates(knots, at, order=3, mode="mirror", prefilter=False))
-        / _SPLINE_POWER
-    )
+    return np.asarray(ndimage.map_coordinates(knots, at, order=3, mode="mirror", prefilter=False)) / _SPLINE_POWER
 
 
 def smoothstep(values: Array, low: float, high: float) -> Array:
@@ -113,9 +110,7 @@ def blob_distance(rng: Rng, y: Array, x: Array, radius: float, rough: float) -> 
     return np.asarray(np.hypot(y, x) - radius * np.maximum(outline, 0.25))
 
 
-def walk(
-    rng: Rng, start: tuple[float, float], heading: float, length: float, steps: int, bend: float
-) -> Array:
+def walk(rng: Rng, start: tuple[float, float], heading: float, length: float, steps: int, bend: float) -> Array:
     """Points [steps + 1, 2] (y, x) of a path whose heading wanders by ``bend`` radians a step."""
     headings = heading + np.cumsum(rng.normal(0, bend, steps))
     moves = np.stack([np.sin(headings), np.cos(headings)], axis=1) * (length / steps)

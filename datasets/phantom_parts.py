@@ -53,9 +53,7 @@ def _distance(kind: str, y: Array, x: Array) -> Array:
         thread = 0.0022 * np.abs(((y / 0.0085) % 1) * 2 - 1)
         shank = np.maximum(np.abs(x) - 0.0115 - thread, np.abs(y - 0.018) - 0.058)
         tip = np.maximum(np.abs(x) - 0.0115 + 0.9 * np.maximum(y - 0.062, 0), np.abs(y - 0.02) - 0.064)
-        return np.asarray(
-            np.minimum(np.minimum(shank, tip), box_distance(y + 0.052, x, (0.0145, 0.028), 0.012))
-        )
+        return np.asarray(np.minimum(np.minimum(shank, tip), box_distance(y + 0.052, x, (0.0145, 0.028), 0.012)))
     if kind == "nut":
         angle = np.arctan2(y, x)
         sector = (angle + np.pi / 6) % (np.pi / 3) - np.pi / 6
@@ -102,9 +100,7 @@ def _relief(kind: str, y: Array, x: Array, radius: Array) -> Array:
     if kind == "washer":
         return np.asarray(0.003 - 0.15 * np.maximum(radius - 0.041, 0) - 0.15 * np.maximum(0.022 - radius, 0))
     if kind == "cap":
-        return np.asarray(
-            0.03 - 0.6 * np.maximum(radius - 0.038, 0) - 0.006 * (np.abs(radius - 0.025) < 0.004)
-        )
+        return np.asarray(0.03 - 0.6 * np.maximum(radius - 0.038, 0) - 0.006 * (np.abs(radius - 0.025) < 0.004))
     if kind == "dowel":
         grooves = 0.001 * np.cos(2 * np.pi * np.arcsin(np.clip(x / 0.02, -1, 1)) / 0.5)
         return np.asarray(np.sqrt(np.clip(0.020**2 - x * x, 0, None)) + grooves)

@@ -40,9 +40,7 @@ def retina(scene: Rng, sensor: Rng, size: int, defect: Defect | None) -> Drawing
     x_line = x[0]
     floor, thick, fovea = _course(scene, size, x_line)
     lift = _drusen(defect, x_line, size) if defect is not None and defect.name == "drusen" else None
-    gap = (
-        _gap(defect, fovea, x_line) if defect is not None and defect.name == "disruption" else np.zeros(size)
-    )
+    gap = _gap(defect, fovea, x_line) if defect is not None and defect.name == "disruption" else np.zeros(size)
     image, inner = _layers(scene, size, floor, thick, lift, gap)
     below = y - floor[None, :]
     image = image + (_choroid(scene, size, below) - image) * cover(-below, size, 0.004)
@@ -67,16 +65,12 @@ def _course(scene: Rng, size: int, x: Array) -> tuple[Array, Array, Array]:
     overall = float(np.exp(scene.normal(0, 0.07))) * (1 + 0.25 * (x - 0.5) * float(scene.choice([-1, 1])))
     factors = []
     for n, (height, share, _) in enumerate(_LAYERS):
-        local = (
-            overall * np.exp(scene.normal(0, 0.06)) * (1 + 0.06 * profile(scene, size, 7)) if n < 5 else 1.0
-        )
+        local = overall * np.exp(scene.normal(0, 0.06)) * (1 + 0.06 * profile(scene, size, 7)) if n < 5 else 1.0
         factors.append(height * local * (1 + (share - 1) * pit))
     return floor, np.stack([np.broadcast_to(f, x.shape) for f in factors]), pit
 
 
-def _layers(
-    scene: Rng, size: int, floor: Array, thick: Array, lift: Array | None, gap: Array
-) -> tuple[Array, Array]:
+def _layers(scene: Rng, size: int, floor: Array, thick: Array, lift: Array | None, gap: Array) -> tuple[Array, Array]:
     """Brightness [H, W] above the choroid, and the depth of the inner surface [W].
 
     ``lift`` [W] raises the outer layers (drusen), which presses the layers above together; ``gap`` [W] (0..1)

@@ -21,9 +21,7 @@ from adbench.datasets.phantom_noise import (
 )
 
 
-def _finish(
-    scene: Rng, sensor: Rng, rgb: Array, slope: float, unevenness: float, deviation: float
-) -> Drawing:
+def _finish(scene: Rng, sensor: Rng, rgb: Array, slope: float, unevenness: float, deviation: float) -> Drawing:
     light = lighting(scene, rgb.shape[0], slope, unevenness) * float(np.exp(scene.normal(0, 0.05)))
     return Drawing(camera(sensor, np.clip(rgb, 0, 1) * light[..., None], deviation))
 
@@ -72,9 +70,7 @@ def weave(scene: Rng, sensor: Rng, size: int, defect: Defect | None) -> Drawing:
         cy, cx = defect.place(0.1)
         gy, gx = grid(size)
         ragged = 0.007 * noise(defect.rng, size, 60) + 0.006 * np.sin(2 * np.pi * (u + v) / 2)
-        torn = cover(
-            blob_distance(defect.rng, gy - cy, gx - cx, 0.028 * defect.extent, 0.2) + ragged, size, 0.004
-        )
+        torn = cover(blob_distance(defect.rng, gy - cy, gx - cx, 0.028 * defect.extent, 0.2) + ragged, size, 0.004)
         torn = torn * defect.opacity(0.85)
     height, is_warp = _twill(u, v, gone_warp, gone_weft)
     slub_warp, slub_weft = scene.normal(0, 0.07, 128), scene.normal(0, 0.07, 128)
@@ -216,9 +212,7 @@ def _residue(rgb: Array, defect: Defect) -> Array:
     y, x = grid(size)
     cy, cx = defect.place(0.12)
     radius = 0.045 * defect.extent
-    distance = blob_distance(defect.rng, y - cy, x - cx, radius, 0.2) + 0.1 * radius * noise(
-        defect.rng, size, 24
-    )
+    distance = blob_distance(defect.rng, y - cy, x - cx, radius, 0.2) + 0.1 * radius * noise(defect.rng, size, 24)
     gloss = np.exp(-((np.hypot(y - cy + 0.4 * radius, x - cx - 0.3 * radius) / (0.35 * radius)) ** 2))
     body = cover(distance, size, 0.15 * radius) * defect.opacity(0.35)
     return mix(rgb, np.array([0.5, 0.42, 0.3]) * (0.8 + 0.9 * gloss[..., None]), body)

@@ -129,9 +129,7 @@ def _cut(groups: list[list[Sample]], shares: Sequence[float]) -> list[list[Sampl
     return parts
 
 
-def _deal_unassigned(
-    roles: dict[Role, list[Sample]], samples: list[Sample], order: _Order, rule: SplitRule
-) -> None:
+def _deal_unassigned(roles: dict[Role, list[Sample]], samples: list[Sample], order: _Order, rule: SplitRule) -> None:
     groups = order.groups(samples)
     # A group with any anomaly is dealt with the anomalies; its normal images follow it, or are left out of labelled.
     mixed = [group for group in groups if any(sample.label for sample in group)]

@@ -65,7 +65,10 @@ class WeaklySupervisedConfig(MethodConfig):
         json_schema_extra={"symbol": "r"},
     )
     labelled_classes: int = Field(
-        default=0, ge=0, le=100, description="k: how many defect types the labelled anomalies come from; 0: all"
+        default=0,
+        ge=0,
+        le=100,
+        description="k: how many defect types the labelled anomalies come from; 0: all",
     )
 
     def labelled_request(self) -> tuple[float, int]:

@@ -94,8 +94,10 @@ class CKAAD(Method):
     """Feature autoencoder g on a frozen backbone, trained against patch and image energies."""
 
     version = "1"
-    paper: ClassVar[str] = "Fang et al., Boosting Fine-Grained Visual Anomaly Detection with Coarse-Knowledge-Aware "\
+    paper: ClassVar[str] = (
+        "Fang et al., Boosting Fine-Grained Visual Anomaly Detection with Coarse-Knowledge-Aware "
         "Adversarial Learning, AAAI 2025, arXiv 2412.12850"
+    )
     config_class = CKAADConfig
 
     def __init__(self, config: CKAADConfig, context: Context) -> None:
@@ -168,7 +170,12 @@ class CKAAD(Method):
             )
             loss = reconstruction + self.config.w_adv * adversarial
         optimise(loss, self._ae_optimizer, self.autoencoder.parameters())
-        return {"loss": loss, "reconstruction": reconstruction, "energy": adversarial, "discriminator": d_loss}
+        return {
+            "loss": loss,
+            "reconstruction": reconstruction,
+            "energy": adversarial,
+            "discriminator": d_loss,
+        }
 
     def predict_batch(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Map: sum over layers of 1 - cosine similarity per location, at image size, smoothed."""

@@ -42,7 +42,8 @@ class _UpBlock(nn.Module):
             nn.InstanceNorm2d(outputs, affine=True),
         )
         self.shortcut = nn.Sequential(
-            nn.ConvTranspose2d(inputs, outputs, 2, stride=2, bias=False), nn.InstanceNorm2d(outputs, affine=True)
+            nn.ConvTranspose2d(inputs, outputs, 2, stride=2, bias=False),
+            nn.InstanceNorm2d(outputs, affine=True),
         )
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -129,15 +130,16 @@ class ImageDiscriminator(nn.Module):
 
     def __init__(self, channels: Sequence[int], sizes: Sequence[int]) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
-            self._layer(channel, size) for channel, size in zip(channels, sizes, strict=True)
-        )
+        self.layers = nn.ModuleList(self._layer(channel, size) for channel, size in zip(channels, sizes, strict=True))
 
     @staticmethod
     def _layer(channels: int, size: int) -> nn.Sequential:
         layers: list[nn.Module] = []
         while size > 1:
-            layers += [nn.Conv2d(channels, channels, 3, stride=2, padding=1, bias=False), nn.LeakyReLU(SLOPE, True)]
+            layers += [
+                nn.Conv2d(channels, channels, 3, stride=2, padding=1, bias=False),
+                nn.LeakyReLU(SLOPE, True),
+            ]
             size = (size + 1) // 2
         return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels, 1, bias=False))
 

@@ -69,7 +69,10 @@ def train(method: Trainable, context: Context, *, n_images: int, batch_size: int
 
 
 def optimise(
-    loss: Tensor, optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], clip_norm: float | None = None
+    loss: Tensor,
+    optimizer: torch.optim.Optimizer,
+    parameters: Iterable[nn.Parameter],
+    clip_norm: float | None = None,
 ) -> None:
     """Backward, average the gradients over all processes, clip their norm if asked, and step."""
     parameters = list(parameters)

@@ -49,7 +49,9 @@ def compose(overrides: Overrides) -> Request:
 def _read(name: str | None) -> dict[str, Any]:
     if name is None:
         raise RequestError(
-            "no suite given", allowed="suite=NAME or suite=PATH.yaml", remedy=f"for instance: suite={suite_names()[0]}"
+            "no suite given",
+            allowed="suite=NAME or suite=PATH.yaml",
+            remedy=f"for instance: suite={suite_names()[0]}",
         )
     try:
         return read_suite(name)
@@ -64,7 +66,9 @@ def _read(name: str | None) -> dict[str, Any]:
 def _listed(content: Mapping[str, Any], key: str) -> list[Any]:
     if not isinstance(content.get(key), list) or not content[key]:
         raise RequestError(
-            f"the suite '{content['name']}' has no list '{key}'", allowed=f"{key}: [NAME, ...]", remedy="add it"
+            f"the suite '{content['name']}' has no list '{key}'",
+            allowed=f"{key}: [NAME, ...]",
+            remedy="add it",
         )
     return list(content[key])
 

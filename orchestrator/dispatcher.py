@@ -3,8 +3,8 @@
 from collections import deque
 from collections.abc import Mapping, Sequence
 
+from adbench.orchestrator.cell import Cell
 from adbench.orchestrator.events import CellFinished, CellProgress, CellStarted, Event
-from adbench.orchestrator.plan import Cell
 from adbench.reports.schema import RunResult
 
 

@@ -14,8 +14,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from adbench.orchestrator.cell import Cell
 from adbench.orchestrator.events import CellFinished, CellProgress, CellStarted, Event, LaneMessage
-from adbench.orchestrator.plan import Cell
 
 _PLAIN_PROGRESS_SECONDS = 10.0
 

@@ -15,7 +15,17 @@ from adbench.datasets.registry import dataset_class, dataset_names
 from adbench.orchestrator import environment
 from adbench.orchestrator.keys import DEFAULT_OUT, plain_keys
 
-_DISTRIBUTIONS = ("torch", "torchvision", "timm", "ray", "optuna", "pandas", "pyarrow", "plotly", "hydra-core")
+_DISTRIBUTIONS = (
+    "torch",
+    "torchvision",
+    "timm",
+    "ray",
+    "optuna",
+    "pandas",
+    "pyarrow",
+    "plotly",
+    "hydra-core",
+)
 _LOW_DISK = 5 * 2**30
 
 

@@ -67,9 +67,7 @@ class Judge:
         known = [mask for mask in masks if mask is not None]
         if len(known) < len(masks) or not samples:
             return {}
-        full = [
-            to_size(anomaly_map, mask.channels.shape[1:]) for anomaly_map, mask in zip(maps, known, strict=True)
-        ]
+        full = [to_size(anomaly_map, mask.channels.shape[1:]) for anomaly_map, mask in zip(maps, known, strict=True)]
         metrics = pixel_metrics(full, [mask.union for mask in known])
         if self.dataset.saturation_defined(self.category):
             areas = [
@@ -100,7 +98,11 @@ def keep_gallery(judge: Judge, images: ImageSet, prediction: Prediction) -> Gall
         if len(members) == 0:
             continue
         best_first = members[np.argsort(prediction.scores[members] * (-1 if label else 1), kind="stable")]
-        picks: dict[Case, np.int64] = {"best": best_first[0], "typical": best_first[len(members) // 2], "worst": best_first[-1]}
+        picks: dict[Case, np.int64] = {
+            "best": best_first[0],
+            "typical": best_first[len(members) // 2],
+            "worst": best_first[-1],
+        }
         for case, index in picks.items():
             cases.append(_case(case, judge, images, prediction, int(index)))
     low, high = np.quantile(prediction.maps[:: max(1, len(images) // 50)], [0.5, 0.999])

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from adbench.orchestrator.plan import Cell
+from adbench.orchestrator.cell import Cell
 from adbench.reports.schema import RunResult
 
 

@@ -2,17 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from adbench.orchestrator.cell import Cell
 from adbench.orchestrator.dispatcher import Dispatcher
 from adbench.orchestrator.events import Event
-from adbench.orchestrator.plan import Cell
 from adbench.orchestrator.run_cell import CellStoppedError, Surroundings, run_cell
 
 _LANE = 0
 
 
-def launch_inprocess(
-    cells: Sequence[Cell], surroundings: Surroundings, handle: Callable[[Event], bool]
-) -> None:
+def launch_inprocess(cells: Sequence[Cell], surroundings: Surroundings, handle: Callable[[Event], bool]) -> None:
     """Run the cells in order. ``handle`` gets each event at once; False from it stops the run."""
     dispatcher = Dispatcher(cells)
 

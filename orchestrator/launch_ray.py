@@ -26,10 +26,10 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
 from adbench.datasets.errors import RequestError
+from adbench.orchestrator.cell import Cell
 from adbench.orchestrator.dispatcher import Dispatcher
 from adbench.orchestrator.events import Event, LaneMessage
 from adbench.orchestrator.lane import NAMESPACE, serve
-from adbench.orchestrator.plan import Cell
 from adbench.orchestrator.record import lost_cell
 from adbench.orchestrator.run_cell import Surroundings
 
@@ -57,7 +57,10 @@ class LanesLostError(RuntimeError):
 
 
 def launch_ray(
-    cells: Sequence[Cell], surroundings: Surroundings, resources: RayResources, handle: Callable[[Event], bool]
+    cells: Sequence[Cell],
+    surroundings: Surroundings,
+    resources: RayResources,
+    handle: Callable[[Event], bool],
 ) -> None:
     """Run the cells on lanes. ``handle`` gets each event in this thread; False from it stops the run.
 
@@ -216,28 +219,33 @@ def _ray(address: str | None) -> Iterator[None]:
         yield
         return
     here = Path.cwd()
-    # Workers search the driver's folder first: from a checkout, `import datasets` would find our folder.
-    with tempfile.TemporaryDirectory(prefix="adbench-cwd-") as empty:
+    # Workers search the driver's folder first: from a checkout, `import datasets` would find our folder. They also
+    # live in it, so it must last as long as they do.
+    with tempfile.TemporaryDirectory(prefix="adbench-cwd-", ignore_cleanup_errors=True) as empty:
         os.chdir(empty)
         try:
-            ray.init(
-                address=address or "local",
-                namespace=NAMESPACE,
-                include_dashboard=None if address else False,
-                num_cpus=None if address else len(os.sched_getaffinity(0)),
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                configure_logging=True,
-            )
-        except ConnectionError as error:
-            raise RequestError(
-                f"no Ray cluster at address={address}: {error}",
-                remedy="start one with `ray start --head`, or leave address= away for a local Ray",
-            ) from error
+            _connect(address)
         finally:
             os.chdir(here)
-    logging.getLogger("ray").setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _connect(address: str | None) -> None:
     try:
-        yield
-    finally:
-        ray.shutdown()
+        ray.init(
+            address=address or "local",
+            namespace=NAMESPACE,
+            include_dashboard=None if address else False,
+            num_cpus=None if address else len(os.sched_getaffinity(0)),
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except ConnectionError as error:
+        raise RequestError(
+            f"no Ray cluster at address={address}: {error}",
+            remedy="start one with `ray start --head`, or leave address= away for a local Ray",
+        ) from error
+    logging.getLogger("ray").setLevel(logging.ERROR)

@@ -30,7 +30,12 @@ def cache(what: str, arguments: Sequence[str]) -> str:
         return f"freed {freed / 2**20:.1f} MiB in {folder}"
     entries = sorted(store.entries(), key=lambda entry: entry.key["what"])
     rows = [
-        (entry.digest[:12], entry.key["what"], str(entry.key.get("size", "")), f"{entry.bytes / 2**20:.1f} MiB")
+        (
+            entry.digest[:12],
+            entry.key["what"],
+            str(entry.key.get("size", "")),
+            f"{entry.bytes / 2**20:.1f} MiB",
+        )
         for entry in entries
     ]
     total = sum(entry.bytes for entry in entries) / 2**20
@@ -55,7 +60,8 @@ def _suites() -> str:
     from adbench.benchmark_suites.suites import read_suite, suite_names
 
     return render_table(
-        ("suite", "what it holds"), [(name, read_suite(name).get("description", "")) for name in suite_names()]
+        ("suite", "what it holds"),
+        [(name, read_suite(name).get("description", "")) for name in suite_names()],
     )
 
 

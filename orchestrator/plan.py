@@ -1,14 +1,9 @@
 """Request -> Plan: every cell with its identity, checked against the data before anything trains."""
 
-import hashlib
 import itertools
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
-
-from pydantic import BaseModel, ConfigDict
 
 from adbench.datasets.base import Dataset, Modality
 from adbench.datasets.errors import RequestError, unknown_name
@@ -17,49 +12,12 @@ from adbench.datasets.registry import dataset_class, open_dataset
 from adbench.datasets.splits import Split, choose_labelled, make_split
 from adbench.methods.base import MethodConfig
 from adbench.methods.registry import method_class, method_entry
+from adbench.orchestrator.cell import Cell
 from adbench.orchestrator.overrides import Overrides
 from adbench.orchestrator.reproduce import reproduce_command
-from adbench.orchestrator.request import Budget, DatasetSpec, MethodSpec, Request
+from adbench.orchestrator.request import DatasetSpec, MethodSpec, Request
 
 _SHOWN_PROBLEMS = 20
-
-
-class Cell(BaseModel):
-    """One (method, params, dataset, category, seed, budget): the unit of work.
-
-    Its ``run_id`` is a hash of everything that can change its numbers: also the method's version, the images' content
-    and the split. Where the data lies, the suite and the device are not part of it.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    suite: str
-    method: str
-    method_version: str
-    params: dict[str, Any]
-    dataset: str
-    dataset_params: dict[str, Any]
-    category: str
-    modality: Modality
-    fingerprint: str
-    split_seed: int
-    split_hash: str
-    seed: int
-    budget: Budget
-    image_size: int
-    command: str
-    """Repeats exactly this cell."""
-
-    @cached_property
-    def run_id(self) -> str:
-        """20 hex digits."""
-        identity = self.model_dump(mode="json", exclude={"suite", "dataset_params", "modality", "command"})
-        return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:20]
-
-    @property
-    def label(self) -> str:
-        """How messages name the cell."""
-        return f"{self.method} {self.dataset}/{self.category} seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -72,11 +30,6 @@ class Plan:
     """Each distinct split by ``dataset-category-hash``."""
 
 
-def canonical_json(value: Any) -> str:
-    """Equal values give equal text: sorted keys, no spaces."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
-
-
 def make_plan(request: Request, overrides: Overrides) -> Plan:
     """Expand a request into cells.
 
@@ -85,9 +38,7 @@ def make_plan(request: Request, overrides: Overrides) -> Plan:
     variants = [variant for spec in request.methods for variant in _variants(spec, request, overrides)]
     _refuse_unplaced("method", overrides.method_params, [fields for _, _, fields in variants])
     opened = _open_all(request, overrides)
-    _refuse_unplaced(
-        "dataset", overrides.dataset_params, [set(type(d).config_class.model_fields) for _, d in opened]
-    )
+    _refuse_unplaced("dataset", overrides.dataset_params, [set(type(d).config_class.model_fields) for _, d in opened])
     chosen = [(spec, dataset, _categories(spec, dataset)) for spec, dataset in opened]
     if overrides.categories is not None:
         chosen = _only(chosen, overrides.categories)
@@ -96,9 +47,7 @@ def make_plan(request: Request, overrides: Overrides) -> Plan:
     splits: dict[str, Split] = {}
     for spec, dataset, categories in chosen:
         for category in categories:
-            whole = make_split(
-                dataset.samples(category), category, request.split_seed, dataset.split_rule()
-            )
+            whole = make_split(dataset.samples(category), category, request.split_seed, dataset.split_rule())
             for seed, (name, params, _) in itertools.product(request.seeds, variants):
                 config = _method_config(name, params, request, dataset.modality(category))
                 split = choose_labelled(whole, *config.labelled_request(), category, request.split_seed)

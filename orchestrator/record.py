@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import TypedDict
 
 from adbench.orchestrator import environment
-from adbench.orchestrator.plan import Cell, canonical_json
+from adbench.orchestrator.cell import Cell, canonical_json
 from adbench.reports.schema import RunRecord, RunResult
 
 

@@ -16,7 +16,13 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./:-]+")
 
 
 def reproduce_command(
-    request: Request, dataset_name: str, dataset: Dataset, category: str, method: str, config: MethodConfig, seed: int
+    request: Request,
+    dataset_name: str,
+    dataset: Dataset,
+    category: str,
+    method: str,
+    config: MethodConfig,
+    seed: int,
 ) -> str:
     """``adbench run ...`` with every value that differs from what the same words would choose by themselves."""
     preset = type(config).preset(request.budget, dataset.modality(category))

@@ -39,7 +39,9 @@ class Request(_Frozen):
     methods: tuple[MethodSpec, ...] = Field(min_length=1)
     datasets: tuple[DatasetSpec, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1, description="training seeds")
-    budget: Budget = Field(default="quick", description="smoke: seconds a cell; quick: tens of seconds; full: papers'")
+    budget: Budget = Field(
+        default="quick", description="smoke: seconds a cell; quick: tens of seconds; full: papers'"
+    )
     image_size: int | None = Field(
         default=None, ge=32, le=4096, description="pixels a side (default: 64 smoke, 128 quick, 256 full)"
     )

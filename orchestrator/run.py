@@ -16,9 +16,10 @@ import pandas as pd
 from adbench.datasets.cache import default_cache_dir
 from adbench.datasets.errors import RequestError
 from adbench.datasets.splits import SPLIT_COLUMNS
+from adbench.orchestrator.cell import Cell
 from adbench.orchestrator.display import Style, Tally, format_seconds, make_display
 from adbench.orchestrator.events import CellFinished, Event, LaneMessage
-from adbench.orchestrator.plan import Cell, Plan
+from adbench.orchestrator.plan import Plan
 from adbench.orchestrator.request import Request
 from adbench.orchestrator.run_cell import Surroundings
 from adbench.reports.page import render_page

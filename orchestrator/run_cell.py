@@ -27,8 +27,8 @@ from adbench.datasets.splits import Split, choose_labelled, make_split
 from adbench.methods.base import Context, Method
 from adbench.methods.registry import method_class
 from adbench.orchestrator import environment
+from adbench.orchestrator.cell import Cell, canonical_json
 from adbench.orchestrator.evaluation import Judge, image_scores, keep_gallery
-from adbench.orchestrator.plan import Cell, canonical_json
 from adbench.orchestrator.record import cell_facts
 from adbench.reports.schema import Gallery, ImageScores, RunRecord, RunResult
 
@@ -99,9 +99,7 @@ def run_cell(cell: Cell, surroundings: Surroundings, report: Report = lambda ste
         notes="\n".join(progress.notes) or None,
         **progress.facts,
     )
-    return RunResult(
-        record=record, images=progress.images, history=tuple(progress.history), gallery=progress.gallery
-    )
+    return RunResult(record=record, images=progress.images, history=tuple(progress.history), gallery=progress.gallery)
 
 
 def _execute(cell: Cell, surroundings: Surroundings, report: Report, progress: _Progress) -> None:
@@ -143,7 +141,6 @@ def _execute(cell: Cell, surroundings: Surroundings, report: Report, progress: _
         progress.gallery = keep_gallery(judge, sets["test"], test)
     if context.checkpoint_dir:
         shutil.rmtree(context.checkpoint_dir, ignore_errors=True)
-
 
 
 def _note_split(split: Split, ratio: float, progress: _Progress) -> None:
@@ -189,8 +186,10 @@ def _recorder(progress: _Progress, report: Report, timeout: float | None) -> Rep
 def _explain(failure: Exception) -> str:
     text = "".join(traceback.format_exception(failure)).rstrip()
     if isinstance(failure, torch.OutOfMemoryError):
-        return f"{text}\nThe GPU's memory was exhausted: give each lane more of it (gpus_per_lane=1), or lower "\
+        return (
+            f"{text}\nThe GPU's memory was exhausted: give each lane more of it (gpus_per_lane=1), or lower "
             "method.batch_size or image_size."
+        )
     return text
 
 

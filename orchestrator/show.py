@@ -95,7 +95,13 @@ def _method(name: str) -> str:
         for modality in ("industrial", "medical")
     ]
     module = __import__(kind.__module__, fromlist=["__doc__"])
-    head = [f"{name}: {entry.summary}", f"paper: {kind.paper}", f"version: {kind.version}", "", module.__doc__ or ""]
+    head = [
+        f"{name}: {entry.summary}",
+        f"paper: {kind.paper}",
+        f"version: {kind.version}",
+        "",
+        module.__doc__ or "",
+    ]
     return "\n".join([*head, table, "", "presets by budget and modality:", *presets])
 
 
@@ -162,4 +168,6 @@ def _run(name: str, arguments: Sequence[str]) -> str:
         raise RequestError(problem, remedy=f"`adbench ls runs out={out}` lists them")
     row = found.iloc[0]
     width = max(map(len, runs.columns))
-    return "\n".join(f"{column:{width}}  {value}" for column, value in row.items() if value == value and value is not None)
+    return "\n".join(
+        f"{column:{width}}  {value}" for column, value in row.items() if value == value and value is not None
+    )

@@ -71,8 +71,7 @@ def _cells(board: Leaderboard, places: Iterable[int], seeds: Iterable[int]) -> t
     for place, seed in sorted(zip(places, seeds, strict=True)):
         by_place.setdefault(place, []).append(seed)
     return tuple(
-        f"{board.categories[place].label} (seed {', '.join(map(str, own))})"
-        for place, own in by_place.items()
+        f"{board.categories[place].label} (seed {', '.join(map(str, own))})" for place, own in by_place.items()
     )
 
 

@@ -68,9 +68,7 @@ def sort_runs(runs: pd.DataFrame) -> Sorted:
     runs = runs.sort_values(["finished_at", "run_id"], kind="stable").reset_index(drop=True)
     trial = runs["sweep_id"].notna() & (runs["selection"] == "none")
     runs["standing"] = trial.map({True: "trial", False: "repeated"})
-    candidates = (
-        runs[~trial].assign(ok=lambda frame: frame["status"] == "ok").sort_values("ok", kind="stable")
-    )
+    candidates = runs[~trial].assign(ok=lambda frame: frame["status"] == "ok").sort_values("ok", kind="stable")
     counted = candidates.drop_duplicates(["method", "selection", "params", *CELL], keep="last").index
     runs.loc[counted, "standing"] = "current"
     entry, entries = _entries(runs[~trial])

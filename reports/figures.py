@@ -58,9 +58,7 @@ def order(part: Slice, metric: str) -> list[int]:
     return sorted(shown, key=lambda entry: (entry not in ranks, ranks.get(entry, 0.0), entry))
 
 
-def heat_map(
-    found: Sorted, part: Slice, metric: str, tables: tuple[pd.DataFrame, pd.DataFrame]
-) -> Figure | None:
+def heat_map(found: Sorted, part: Slice, metric: str, tables: tuple[pd.DataFrame, pd.DataFrame]) -> Figure | None:
     """Categories x methods, in per cent; cells without a value carry a mark for it. None if all do."""
     values, states = tables
     entries = order(part, metric)
@@ -74,10 +72,7 @@ def heat_map(
     if np.isnan(z).all():
         return None
     state = states.reindex(index=places, columns=entries).to_numpy(dtype=object)
-    gaps = [
-        (x, y, state[y, x] if isinstance(state[y, x], str) else "missing")
-        for y, x in np.argwhere(np.isnan(z))
-    ]
+    gaps = [(x, y, state[y, x] if isinstance(state[y, x], str) else "missing") for y, x in np.argwhere(np.isnan(z))]
     info = METRICS[metric]
     known = np.argwhere(~np.isnan(z))
     low, high = float(np.nanmin(z)), float(np.nanmax(z))
@@ -204,9 +199,7 @@ def cost_scatter(found: Sorted, part: Slice, metric: str, cost: str) -> Figure |
                 "type": "data",
                 "symmetric": False,
                 "array": [100 * (ends[i][1] or 0) - y[i] if ends[i][1] is not None else 0 for i in chosen],
-                "arrayminus": [
-                    y[i] - 100 * (ends[i][0] or 0) if ends[i][0] is not None else 0 for i in chosen
-                ],
+                "arrayminus": [y[i] - 100 * (ends[i][0] or 0) if ends[i][0] is not None else 0 for i in chosen],
                 "thickness": 1,
                 "width": 3,
                 "color": color,

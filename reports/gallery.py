@@ -137,9 +137,7 @@ def chosen_runs(board: Leaderboard) -> list[tuple[str, int, int, str, int]]:
     ]
 
 
-def build_gallery(
-    board: Leaderboard, load: Callable[[str], Gallery | None], budget: int = BUDGET
-) -> GalleryView:
+def build_gallery(board: Leaderboard, load: Callable[[str], Gallery | None], budget: int = BUDGET) -> GalleryView:
     """Tiles of the runs that ``chosen_runs`` names, in at most ``budget`` bytes of data URIs.
 
     ``load`` gives a run's gallery by run_id. Where not all fits, every run keeps as many cases as its share
@@ -176,9 +174,7 @@ def build_gallery(
         left_out += len(gallery.cases) - len(cases)
         cases.sort(key=lambda case: _SHOWN.index(case.case))
         if cases:
-            row = GalleryRow(
-                board.entries[entry].label, run_budget, seed, gallery.low, gallery.high, tuple(cases)
-            )
+            row = GalleryRow(board.entries[entry].label, run_budget, seed, gallery.low, gallery.high, tuple(cases))
             rows.setdefault(place, []).append(row)
     datasets: dict[str, dict[str, list[GalleryRow]]] = {}
     for place in sorted(rows):

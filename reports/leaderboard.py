@@ -118,16 +118,12 @@ class _Grid:
         self.seed: NDArray[np.int64] = cells["seed"].to_numpy(dtype=np.int64)
         position = {cell: index for index, cell in enumerate(zip(self.place, self.seed, strict=True))}
         rows = runs["entry"].to_numpy(dtype=np.int64)
-        columns = np.array(
-            [position[cell] for cell in zip(runs["place"], runs["seed"], strict=True)], dtype=int
-        )
+        columns = np.array([position[cell] for cell in zip(runs["place"], runs["seed"], strict=True)], dtype=int)
         shape = (len(self.entries), len(cells))
         self.status = np.full(shape, "missing", dtype=object)
         self.status[rows, columns] = runs["status"].to_numpy(dtype=object)
         self.present = np.asarray((self.status != "missing").any(axis=1), dtype=np.bool_)
-        self.values = {
-            name: self._spread(runs, name, rows, columns, shape) for name in (*METRIC_COLUMNS, *COSTS)
-        }
+        self.values = {name: self._spread(runs, name, rows, columns, shape) for name in (*METRIC_COLUMNS, *COSTS)}
         self.hardware = np.full(shape, None, dtype=object)
         self.hardware[rows, columns] = runs["hardware"].to_numpy(dtype=object)
         self.differs = self._data_differs(runs[runs["status"] == "ok"])
@@ -241,9 +237,7 @@ class _Grid:
             ]
             yield f"{cell}: {', '.join(lacking)}"
 
-    def slice(
-        self, budget: str, modality: str | None, dataset: str | None, metrics: tuple[str, ...]
-    ) -> Slice:
+    def slice(self, budget: str, modality: str | None, dataset: str | None, metrics: tuple[str, ...]) -> Slice:
         """Everything shown for the categories of a modality and dataset (None: all)."""
         inside = np.array(
             [
@@ -271,9 +265,7 @@ class _Grid:
             n_shared_categories=len(set(self.place[shared])),
             left_out=tuple(self.left_out(methods, inside & ~shared)),
             metrics={name: aggregate for name, aggregate in aggregates.items() if aggregate is not None},
-            costs=tuple(
-                self.cost(entry, shared) if methods[entry] else None for entry in range(len(self.entries))
-            ),
+            costs=tuple(self.cost(entry, shared) if methods[entry] else None for entry in range(len(self.entries))),
         )
 
     def _why_not(self, entry: int, done: statistics.Bools, inside: statistics.Bools, total: int) -> str:
@@ -302,9 +294,7 @@ def build_leaderboard(
     done = current[current["status"] == "ok"]
     metrics = tuple(name for name in METRICS if name in METRIC_COLUMNS and done[name].notna().any())
     size = current.assign(ok=current["status"] == "ok").groupby("budget")["ok"].sum()
-    budgets = tuple(
-        str(budget) for budget in size.sort_index().sort_values(ascending=False, kind="stable").index
-    )
+    budgets = tuple(str(budget) for budget in size.sort_index().sort_values(ascending=False, kind="stable").index)
     slices: list[Slice] = []
     for budget in budgets:
         own = current[current["budget"] == budget]

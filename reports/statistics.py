@@ -10,7 +10,7 @@ from scipy import stats
 RESAMPLES = 2000
 LEVEL = 0.95
 FEWEST_SEEDS = 3  # fewer than this say nothing about a distribution: their range is shown instead
-_CHUNK = 1 << 21  # elements of one block of resamples x images, to bound memory
+_CHUNK = 1 << 22  # elements of one block of resamples x images, to bound memory
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -21,40 +21,44 @@ Interval = Literal["images", "images+seeds", "seeds", "range", "none"]
 def weighted_auroc_ap(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike) -> tuple[Floats, Floats]:
     """AUROC (ties averaged, as by mid-ranks) and step-wise average precision of weighted images.
 
-    ``scores`` [N], larger = more anomalous; ``labels`` [N], 0 or 1; ``weights`` [B, N], how often each image
-    counts. Returns two arrays [B] in [0, 1]; NaN where a row's weights leave no normal or no anomalous image.
+    ``scores`` [N], larger = more anomalous; ``labels`` [N], 0 or 1; ``weights`` [N, B], how often each image
+    counts in each of B resamples. Returns two arrays [B] in [0, 1]; NaN where no normal or no anomalous image
+    is left.
     """
     s, y = np.asarray(scores, dtype=np.float64), np.asarray(labels).astype(bool)
-    w = np.atleast_2d(np.asarray(weights, dtype=np.float64))
+    w = np.asarray(weights, dtype=np.float64)
+    positives, negatives = w[y].sum(axis=0), w[~y].sum(axis=0)
+    true, false, pairs, ap = (np.zeros(w.shape[1]) for _ in range(4))
     order = np.argsort(-s, kind="stable")
-    s, y, w = s[order], y[order], w[:, order]
-    first_of_tie = np.flatnonzero(np.concatenate([[True], s[1:] != s[:-1]])) if len(s) else np.zeros(0, int)
-    if not y.any() or y.all():
-        undefined = np.full(len(w), np.nan)
-        return undefined, undefined.copy()
-    positives = np.add.reduceat(w * y, first_of_tie, axis=1)
-    negatives = np.add.reduceat(w * ~y, first_of_tie, axis=1)
-    true, false = positives.cumsum(axis=1), negatives.cumsum(axis=1)
-    n_true, n_false = true[:, -1], false[:, -1]
+    ties = np.split(order, np.flatnonzero(np.diff(s[order])) + 1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        pairs = np.einsum("bk,bk->b", positives, n_false[:, None] - false + negatives / 2)
-        auroc = pairs / (n_true * n_false)
-        # 0/0 only before the first weighted image, where positives are 0 too
-        precision = np.divide(true, true + false, out=np.zeros_like(true), where=true + false > 0)
-        ap = np.einsum("bk,bk->b", positives, precision) / n_true
-    undefined_rows = (n_true == 0) | (n_false == 0)
-    return np.where(undefined_rows, np.nan, auroc), np.where(undefined_rows, np.nan, ap)
+        # The loop is over images, its body over resamples: these vectors stay in the processor's cache.
+        for tie in ties:
+            anomalous, normal = tie[y[tie]], tie[~y[tie]]
+            more_false = w[normal].sum(axis=0) if len(normal) else 0.0
+            if len(anomalous):
+                more_true = w[anomalous[0]] if len(anomalous) == 1 else w[anomalous].sum(axis=0)
+                true += more_true
+                pairs += more_true * (negatives - false - more_false / 2)
+                flagged = true + false + more_false
+                ap += more_true * true / np.where(flagged > 0, flagged, 1.0)
+            false += more_false
+        undefined = (positives == 0) | (negatives == 0)
+        return (
+            np.where(undefined, np.nan, pairs / (positives * negatives)),
+            np.where(undefined, np.nan, ap / positives),
+        )
 
 
-def stratified_weights(labels: ArrayLike, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """``n`` bootstrap resamples of images, drawn within each label: counts [n, N] that keep both totals."""
+def stratified_weights(labels: ArrayLike, n: int, rng: np.random.Generator) -> Floats:
+    """``n`` bootstrap resamples of images, drawn within each label: counts [N, n] that keep both totals."""
     y = np.asarray(labels)
-    counts = np.zeros((n, len(y)))
+    counts = np.zeros((len(y), n))
     for label in np.unique(y):
         members = np.flatnonzero(y == label)
-        drawn = rng.integers(len(members), size=(n, len(members)))
-        flat = np.bincount((drawn + np.arange(n)[:, None] * len(members)).ravel(), minlength=n * len(members))
-        counts[:, members] = flat.reshape(n, len(members))
+        drawn = rng.integers(len(members), size=(len(members), n))
+        flat = np.bincount((drawn * n + np.arange(n)).ravel(), minlength=len(members) * n)
+        counts[members] = flat.reshape(len(members), n)
     return counts
 
 
@@ -136,9 +140,7 @@ def rank_methods(values: ArrayLike, higher_is_better: bool = True) -> Floats:
     Values are compared after rounding to twelve decimals, so that the order of a sum does not break a tie.
     """
     v = np.round(np.asarray(values, dtype=np.float64), 12)
-    return np.asarray(
-        stats.rankdata(-v if higher_is_better else v, method="average", axis=0), dtype=np.float64
-    )
+    return np.asarray(stats.rankdata(-v if higher_is_better else v, method="average", axis=0), dtype=np.float64)
 
 
 def count_wins(values: ArrayLike, higher_is_better: bool = True) -> NDArray[np.int64]:

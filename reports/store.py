@@ -221,7 +221,5 @@ class ResultStore:
         if not paths:
             empty = SCHEMAS[table].empty_table()
             return empty.select(columns) if columns else empty
-        files = pads.dataset(
-            paths, schema=SCHEMAS[table], format="parquet", filesystem=self._folder.filesystem
-        )
+        files = pads.dataset(paths, schema=SCHEMAS[table], format="parquet", filesystem=self._folder.filesystem)
         return files.to_table(columns=columns, filter=condition)

@@ -16,9 +16,9 @@ Labelled = tuple[NDArray[np.int64], NDArray[np.float64]]
 def labelled_scores(draw: st.DrawFn, distinct: int = 6) -> Labelled:
     """Labels with both classes and scores with heavy ties."""
     items = draw(
-        st.lists(
-            st.tuples(st.integers(0, 1), st.integers(-distinct, distinct)), min_size=2, max_size=40
-        ).filter(lambda pairs: len({label for label, _ in pairs}) == 2)
+        st.lists(st.tuples(st.integers(0, 1), st.integers(-distinct, distinct)), min_size=2, max_size=40).filter(
+            lambda pairs: len({label for label, _ in pairs}) == 2
+        )
     )
     labels, scores = zip(*items, strict=True)
     return np.array(labels, dtype=np.int64), np.array(scores, dtype=np.float64) / 4
@@ -191,9 +191,7 @@ def test_non_finite_scores_are_refused_by_index(broken: float) -> None:
     with pytest.raises(ValueError, match="image 1 has"):
         image_metrics(np.array([0, 1]), np.array([0.0, broken]))
     with pytest.raises(ValueError, match="val image 1 has"):
-        val_threshold_metrics(
-            np.array([0, 1]), np.array([0.0, broken]), np.array([0, 1]), np.array([0.0, 1.0])
-        )
+        val_threshold_metrics(np.array([0, 1]), np.array([0.0, broken]), np.array([0, 1]), np.array([0.0, 1.0]))
 
 
 def test_wrong_labels_and_shapes_are_refused() -> None:

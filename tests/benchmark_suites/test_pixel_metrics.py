@@ -27,9 +27,7 @@ def images(draw: st.DrawFn, levels: int = 4) -> Images:
     maps, masks = [], []
     for shape in draw(st.lists(shapes, min_size=1, max_size=4)):
         maps.append(draw(hnp.arrays(np.int64, shape, elements=st.integers(0, levels - 1))).astype(np.float32))
-        masks.append(
-            draw(hnp.arrays(np.bool_, shape)) if draw(st.booleans()) else np.zeros(shape, dtype=np.bool_)
-        )
+        masks.append(draw(hnp.arrays(np.bool_, shape)) if draw(st.booleans()) else np.zeros(shape, dtype=np.bool_))
     return maps, masks
 
 
@@ -63,20 +61,15 @@ def area_to(limit: float, xs: Sequence[float], ys: Sequence[float]) -> float:
 
 def aupro_by_loop(maps: Sequence[Map], masks: Sequence[Mask], limit: float) -> float | None:
     regions = [
-        (anomaly_map, region)
-        for anomaly_map, mask in zip(maps, masks, strict=True)
-        for region in regions_of(mask)
+        (anomaly_map, region) for anomaly_map, mask in zip(maps, masks, strict=True) for region in regions_of(mask)
     ]
     n_normal = sum(int((~mask).sum()) for mask in masks)
     if not regions or not n_normal:
         return None
     fprs, pros = [0.0], [0.0]
-    for threshold in sorted(
-        {float(value) for anomaly_map in maps for value in anomaly_map.flat}, reverse=True
-    ):
+    for threshold in sorted({float(value) for anomaly_map in maps for value in anomaly_map.flat}, reverse=True):
         false = sum(
-            int((anomaly_map[~mask] >= threshold).sum())
-            for anomaly_map, mask in zip(maps, masks, strict=True)
+            int((anomaly_map[~mask] >= threshold).sum()) for anomaly_map, mask in zip(maps, masks, strict=True)
         )
         overlaps = [
             sum(1 for pixel in region if anomaly_map[pixel] >= threshold) / len(region)
@@ -150,9 +143,7 @@ def test_trap_thresholds_are_the_scores_not_a_grid_over_their_range() -> None:
     assert aupro(warped, masks) == pytest.approx(exact, abs=1e-12)
     # On a grid of 100 thresholds the warp moves the result, so this case can tell the two apart.
     grid = np.linspace(max(m.max() for m in warped), min(m.min() for m in warped), 100)
-    snapped = [
-        grid[::-1][np.searchsorted(grid[::-1], m, side="right") - 1].astype(np.float32) for m in warped
-    ]
+    snapped = [grid[::-1][np.searchsorted(grid[::-1], m, side="right") - 1].astype(np.float32) for m in warped]
     assert abs(aupro(snapped, masks) - exact) > 0.1
 
 

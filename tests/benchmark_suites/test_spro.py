@@ -95,9 +95,7 @@ def area_to(limit: float, xs: Sequence[float], ys: Sequence[float]) -> float:
 
 @given(scenes())
 def test_equals_a_loop_over_thresholds_and_defects(scene: Scene) -> None:
-    curves = [
-        curve for kind in ("structural", "logical") if (curve := curve_by_loop(scene, kind)) is not None
-    ]
+    curves = [curve for kind in ("structural", "logical") if (curve := curve_by_loop(scene, kind)) is not None]
     got = scene.measure()
     assert tuple(got) == tuple(SPRO_LIMITS)
     for name, limit in SPRO_LIMITS.items():
@@ -130,12 +128,8 @@ def test_saturation_at_the_full_area_of_single_regions_is_pro(kind: Kind, data: 
         defects[0, top:, left] = True
         defects[1, :, 5] = data.draw(st.booleans())
         defects[1, 0, 5] = True  # apart from the first by at least two columns
-        scene.add(
-            kind, anomaly_map.tolist(), *defects.tolist(), saturations=defects.sum(axis=(1, 2)).tolist()
-        )
-    scene.add(
-        "good", data.draw(hnp.arrays(np.int64, (3, 3), elements=st.integers(0, 3))).tolist(), saturations=[]
-    )
+        scene.add(kind, anomaly_map.tolist(), *defects.tolist(), saturations=defects.sum(axis=(1, 2)).tolist())
+    scene.add("good", data.draw(hnp.arrays(np.int64, (3, 3), elements=st.integers(0, 3))).tolist(), saturations=[])
     unions = [np.asarray(defects.any(axis=0), dtype=np.bool_) for defects in scene.channels]
     pro = pixel_metrics(scene.maps, unions, aupro_limits=SPRO_LIMITS)
     assert scene.measure() == pytest.approx({name: pro[name] for name in SPRO_LIMITS}, abs=1e-12)
@@ -169,9 +163,7 @@ def test_kinds_are_evaluated_apart_with_all_good_images_and_averaged() -> None:
 
 def test_the_background_of_one_kind_does_not_count_for_the_other() -> None:
     # The structural image's background outscores the logical defect, but takes no part in its evaluation.
-    logical = (
-        Scene().add("good", [[0, 0]], saturations=[]).add("logical", [[5, 0]], [[1, 0]], saturations=[1])
-    )
+    logical = Scene().add("good", [[0, 0]], saturations=[]).add("logical", [[5, 0]], [[1, 0]], saturations=[1])
     assert set(logical.measure().values()) == {1.0}
     logical.add("structural", [[9, 8]], [[1, 0]], saturations=[1])
     assert set(logical.measure().values()) == {1.0}
@@ -195,9 +187,7 @@ def test_a_saturation_of_zero_counts_as_one_pixel() -> None:
 def test_good_images_may_have_empty_channels() -> None:
     with_none, with_empty = Scene(), Scene()
     for scene, empty in ((with_none, []), (with_empty, [[[0, 0]]])):
-        scene.add("good", [[1, 3]], *empty, saturations=[]).add(
-            "logical", [[2, 0]], [[1, 0]], saturations=[1]
-        )
+        scene.add("good", [[1, 3]], *empty, saturations=[]).add("logical", [[2, 0]], [[1, 0]], saturations=[1])
     assert with_none.measure() == with_empty.measure()
 
 

@@ -142,9 +142,7 @@ def test_saturation_is_defined_for_the_logical_category_only() -> None:
 
 @pytest.mark.parametrize(("category", "defect"), EVERY_DEFECT)
 @pytest.mark.parametrize("size", [32, 97])
-def test_every_defect_at_odd_sizes_and_the_lowest_dials_is_visible(
-    category: str, defect: str, size: int
-) -> None:
+def test_every_defect_at_odd_sizes_and_the_lowest_dials_is_visible(category: str, defect: str, size: int) -> None:
     picture = drawn(category, defect, size=size, contrast=0.25, extent=0.25)
     assert picture.image.shape == (size, size, 3) and picture.image.dtype == np.uint8
     assert picture.mask is not None and picture.mask.channels.shape[1:] == (size, size)
@@ -170,6 +168,15 @@ def test_extent_raises_the_area(category: str, defect: str) -> None:
         return sum(int(p.mask.union.sum()) for p in pictures if p.mask is not None)
 
     assert area(2.0) > 1.2 * area(0.6)
+
+
+def test_modality_and_size_of_every_category() -> None:
+    dataset = Phantom(PhantomConfig(size=33))
+    medical = {c for c in dataset.categories() if dataset.modality(c) == "medical"}
+    assert medical == {"brain", "retina", "chest", "skin"}
+    for category in dataset.categories():
+        sample = dataset.samples(category)[0]
+        assert dataset.load_image(category, sample).shape[:2] == dataset.image_size(category, sample) == (33, 33)
 
 
 def test_strength_differs_from_image_to_image() -> None:
@@ -252,9 +259,7 @@ def test_unknown_names_are_refused_with_the_nearest() -> None:
     contrast=st.floats(0.25, 4.0),
     extent=st.floats(0.25, 3.0),
 )
-def test_any_order_can_be_drawn(
-    pair: tuple[str, str], n: int, size: int, contrast: float, extent: float
-) -> None:
+def test_any_order_can_be_drawn(pair: tuple[str, str], n: int, size: int, contrast: float, extent: float) -> None:
     picture = drawn(*pair, n=n, size=size, contrast=contrast, extent=extent)
     assert picture.mask is not None and picture.mask.union.any()
     assert picture.image.shape == (size, size, 3)

@@ -29,7 +29,7 @@ def test_weighted_auroc_and_ap_equal_scikit_learn_on_repeated_images(
     case: tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]],
 ) -> None:
     scores, labels, weights = case
-    auroc, ap = statistics.weighted_auroc_ap(scores, labels, np.stack([np.ones_like(weights), weights]))
+    auroc, ap = statistics.weighted_auroc_ap(scores, labels, np.stack([np.ones_like(weights), weights], axis=1))
     for row, repeats in enumerate([np.ones_like(weights), weights]):
         y, s = np.repeat(labels, repeats), np.repeat(scores, repeats)
         assert auroc[row] == pytest.approx(roc_auc_score(y, s), abs=1e-9)
@@ -38,7 +38,7 @@ def test_weighted_auroc_and_ap_equal_scikit_learn_on_repeated_images(
 
 @pytest.mark.parametrize("labels", [[0, 0, 0], [1, 1, 1]])
 def test_metrics_of_one_label_are_undefined(labels: list[int]) -> None:
-    auroc, ap = statistics.weighted_auroc_ap([0.1, 0.2, 0.3], labels, np.ones((2, 3)))
+    auroc, ap = statistics.weighted_auroc_ap([0.1, 0.2, 0.3], labels, np.ones((3, 2)))
     assert np.isnan(auroc).all()
     assert np.isnan(ap).all()
 
@@ -46,9 +46,9 @@ def test_metrics_of_one_label_are_undefined(labels: list[int]) -> None:
 def test_resamples_keep_the_number_of_normal_and_anomalous_images() -> None:
     labels = np.array([0, 1, 0, 0, 1, 0, 0])
     weights = statistics.stratified_weights(labels, 50, np.random.default_rng(0))
-    assert (weights[:, labels == 0].sum(axis=1) == 5).all()
-    assert (weights[:, labels == 1].sum(axis=1) == 2).all()
-    assert len(np.unique(weights, axis=0)) > 10
+    assert (weights[labels == 0].sum(axis=0) == 5).all()
+    assert (weights[labels == 1].sum(axis=0) == 2).all()
+    assert len(np.unique(weights, axis=1).T) > 10
 
 
 def test_bootstrap_is_seeded_and_gives_all_runs_the_same_resamples() -> None:
@@ -58,9 +58,7 @@ def test_bootstrap_is_seeded_and_gives_all_runs_the_same_resamples() -> None:
     auroc, ap = statistics.bootstrap_images(np.stack([scores, 3 * scores + 7]), labels, seed=5, n=200)
     assert np.array_equal(auroc[0], auroc[1])
     assert np.array_equal(ap[0], ap[1])
-    assert np.array_equal(
-        auroc, statistics.bootstrap_images(np.stack([scores] * 2), labels, seed=5, n=200)[0]
-    )
+    assert np.array_equal(auroc, statistics.bootstrap_images(np.stack([scores] * 2), labels, seed=5, n=200)[0])
     assert not np.array_equal(auroc[:1], statistics.bootstrap_images(scores, labels, seed=6, n=200)[0])
 
 
@@ -74,9 +72,7 @@ def test_image_interval_covers_the_true_auroc_near_its_nominal_rate() -> None:
         auroc, _ = statistics.bootstrap_images(scores, labels, seed=trial, n=400)
         low, high = statistics.percentile_interval(auroc[0])
         covered += bool(low <= truth <= high)
-    assert (
-        0.90 <= covered / 300 <= 0.985
-    )  # 0.95 within about four standard errors, and some small-sample loss
+    assert 0.90 <= covered / 300 <= 0.985  # 0.95 within about four standard errors, and some small-sample loss
 
 
 def test_seed_interval_equals_the_enumeration_of_all_resamples() -> None:
@@ -174,11 +170,7 @@ def test_fewer_seeds_limit_the_cells_and_not_the_methods() -> None:
     assert cells.tolist() == [True, False, True, False]
 
 
-@given(
-    st.lists(
-        st.tuples(st.one_of(st.integers(0, 4), st.just(np.nan)), st.integers(0, 4)), min_size=1, max_size=8
-    )
-)
+@given(st.lists(st.tuples(st.one_of(st.integers(0, 4), st.just(np.nan)), st.integers(0, 4)), min_size=1, max_size=8))
 def test_pareto_front_equals_its_definition(points: list[tuple[float, float]]) -> None:
     cost, quality = np.array(points, dtype=np.float64).T
     expected = [

@@ -1,0 +1,54 @@
+"""The unit of work and its identity."""
+
+import hashlib
+import json
+from functools import cached_property
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from adbench.datasets.base import Modality
+from adbench.orchestrator.request import Budget
+
+
+class Cell(BaseModel):
+    """One (method, params, dataset, category, seed, budget): the unit of work.
+
+    Its ``run_id`` is a hash of everything that can change its numbers: also the method's version, the images' content
+    and the split. Where the data lies, the suite and the device are not part of it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    suite: str
+    method: str
+    method_version: str
+    params: dict[str, Any]
+    dataset: str
+    dataset_params: dict[str, Any]
+    category: str
+    modality: Modality
+    fingerprint: str
+    split_seed: int
+    split_hash: str
+    seed: int
+    budget: Budget
+    image_size: int
+    command: str
+    """Repeats exactly this cell."""
+
+    @cached_property
+    def run_id(self) -> str:
+        """20 hex digits."""
+        identity = self.model_dump(mode="json", exclude={"suite", "dataset_params", "modality", "command"})
+        return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:20]
+
+    @property
+    def label(self) -> str:
+        """How messages name the cell."""
+        return f"{self.method} {self.dataset}/{self.category} seed {self.seed}"
+
+
+def canonical_json(value: Any) -> str:
+    """Equal values give equal text: sorted keys, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))

@@ -1,0 +1,306 @@
+"""The leaderboard's numbers, from stored runs to slices."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adbench.reports.coverage import build_coverage, first_line
+from adbench.reports.leaderboard import Aggregate, Leaderboard, Slice, build_leaderboard
+from adbench.reports.schema import ImageScores, RunResult
+from adbench.reports.statistics import bootstrap_images, percentile_interval
+from adbench.reports.store import ResultStore
+
+NOW = datetime(2026, 2, 1, tzinfo=UTC)
+Make = Callable[..., RunResult]
+Build = Callable[..., Leaderboard]
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Build:
+    """Store the results, read them back, and build their leaderboard with few resamples."""
+
+    def from_results(*results: RunResult, **options: Any) -> Leaderboard:
+        store = ResultStore(tmp_path / "out")
+        store.prepare()
+        for result in results:
+            store.append(result)
+        return build_leaderboard(
+            store.runs(), store.images(), created=NOW, **{"resamples": 200, "suite": None, **options}
+        )
+
+    return from_results
+
+
+def part(board: Leaderboard, **chosen: str | None) -> Slice:
+    """The one slice of these filters; without a budget, of the first."""
+    wanted = {"budget": board.budgets[0], "modality": None, "dataset": None, **chosen}
+    found = [one for one in board.slices if all(getattr(one, name) == wanted[name] for name in wanted)]
+    assert len(found) == 1
+    return found[0]
+
+
+def means(board: Leaderboard, aggregate: Aggregate) -> dict[str, float]:
+    return {
+        entry.label: estimate.mean
+        for entry, estimate in zip(board.entries, aggregate.estimates, strict=True)
+        if estimate is not None
+    }
+
+
+def test_mean_gives_categories_equal_weight_whatever_their_seeds(make_result: Make, build: Build) -> None:
+    values = {("gear", 0): 0.2, ("gear", 1): 0.4, ("texture", 0): 0.9}
+    board = build(
+        *(
+            make_result(category=category, seed=seed, metrics={"image_auroc": value})
+            for (category, seed), value in values.items()
+        )
+    )
+    aggregate = part(board).metrics["image_auroc"]
+    assert means(board, aggregate)["ckaad"] == pytest.approx((0.3 + 0.9) / 2)
+    assert (aggregate.n_categories, aggregate.n_cells, aggregate.seeds) == (2, 3, (1, 2))
+
+
+def test_budgets_are_never_mixed(make_result: Make, build: Build) -> None:
+    board = build(
+        make_result(budget="smoke", metrics={"image_auroc": 0.5}),
+        make_result(budget="full", metrics={"image_auroc": 0.9}),
+        make_result(budget="full", seed=1, metrics={"image_auroc": 0.7}),
+    )
+    assert board.budgets == ("full", "smoke")
+    assert means(board, part(board, budget="smoke").metrics["image_auroc"])["ckaad"] == pytest.approx(0.5)
+    assert means(board, part(board, budget="full").metrics["image_auroc"])["ckaad"] == pytest.approx(0.8)
+
+
+def test_only_shared_cells_count_and_the_others_are_named(make_result: Make, build: Build) -> None:
+    board = build(
+        *(
+            make_result(method="ckaad", category=category, metrics={"image_auroc": value})
+            for category, value in (("gear", 0.8), ("noise", 0.1), ("texture", 0.6))
+        ),
+        make_result(method="ssae", category="gear", metrics={"image_auroc": 0.7}),
+        make_result(method="ssae", category="texture", metrics={"image_auroc": 0.9}),
+        make_result(method="ssae", category="noise", status="failed"),
+    )
+    found = part(board)
+    assert (found.n_cells, found.n_shared_cells, found.n_shared_categories) == (3, 2, 2)
+    assert found.left_out == ("phantom/noise, seed 0: ssae failed",)
+    assert means(board, found.metrics["image_auroc"]) == pytest.approx({"ckaad": 0.7, "ssae": 0.8})
+    estimates = {
+        entry.label: estimate
+        for entry, estimate in zip(board.entries, found.metrics["image_auroc"].estimates, strict=True)
+        if estimate
+    }
+    assert (estimates["ckaad"].rank, estimates["ckaad"].wins) == (1.5, 1)
+    assert (estimates["ssae"].rank, estimates["ssae"].wins) == (1.5, 1)
+
+
+def test_cells_on_different_data_are_not_compared(make_result: Make, build: Build) -> None:
+    board = build(
+        *(make_result(method=method, category="gear") for method in ("ckaad", "ssae")),
+        make_result(method="ckaad", category="texture", split_hash="a"),
+        make_result(method="ssae", category="texture", split_hash="b"),
+    )
+    found = part(board)
+    assert found.n_shared_cells == 1
+    assert found.left_out == ("phantom/texture, seed 0: data, split or metric version differ between methods",)
+
+
+def test_undefined_metric_leaves_its_category_out_of_its_own_mean_only(make_result: Make, build: Build) -> None:
+    board = build(
+        make_result(category="gear", metrics={"image_auroc": 0.6, "aupro_030": 0.4}),
+        make_result(category="texture", metrics={"image_auroc": 0.8, "aupro_030": None}),
+    )
+    found = part(board)
+    assert found.metrics["image_auroc"].n_categories == 2
+    assert found.metrics["aupro_030"].n_categories == 1
+    assert means(board, found.metrics["aupro_030"])["ckaad"] == pytest.approx(0.4)
+    assert "pixel_ap" not in found.metrics
+
+
+def test_method_without_maps_does_not_undo_the_pixel_metrics_of_others(make_result: Make, build: Build) -> None:
+    board = build(
+        make_result(method="ckaad", metrics={"image_auroc": 0.6, "pixel_ap": 0.4}),
+        make_result(method="scores_only", metrics={"image_auroc": 0.8}),
+    )
+    found = part(board)
+    assert set(means(board, found.metrics["image_auroc"])) == {"ckaad", "scores_only"}
+    assert set(means(board, found.metrics["pixel_ap"])) == {"ckaad"}
+
+
+def test_lower_is_better_for_error_rates(make_result: Make, build: Build) -> None:
+    board = build(
+        make_result(method="good", metrics={"image_fpr95": 0.1}),
+        make_result(method="bad", metrics={"image_fpr95": 0.8}),
+    )
+    ranks = {
+        entry.label: estimate.rank
+        for entry, estimate in zip(board.entries, part(board).metrics["image_fpr95"].estimates, strict=True)
+        if estimate
+    }
+    assert ranks == {"good": 1.0, "bad": 2.0}
+
+
+def test_latest_successful_run_of_a_cell_counts(make_result: Make, build: Build) -> None:
+    board = build(
+        make_result(run_id="old", started_at=NOW, metrics={"image_auroc": 0.1}),
+        make_result(run_id="new", started_at=NOW + timedelta(hours=1), metrics={"image_auroc": 0.7}),
+        make_result(run_id="broken", started_at=NOW + timedelta(hours=2), status="failed"),
+    )
+    assert means(board, part(board).metrics["image_auroc"])["ckaad"] == pytest.approx(0.7)
+    coverage = build_coverage(board)
+    assert (coverage.n_failed, coverage.n_repeated) == (0, 2)
+
+
+def test_trials_of_a_search_are_never_ranked(make_result: Make, build: Build) -> None:
+    board = build(
+        make_result(params='{"gamma":0.1}', sweep_id="s"),
+        make_result(params='{"gamma":0.2}', sweep_id="s"),
+        make_result(params='{"gamma":0.2}', seed=1, sweep_id="s", selection="val"),
+    )
+    assert [entry.label for entry in board.entries] == ["ckaad · tuned on val"]
+    assert build_coverage(board).n_trials == 2
+
+
+def test_varied_parameters_make_rows_of_their_own(make_result: Make, build: Build) -> None:
+    board = build(
+        *(make_result(params=f'{{"gamma":{gamma},"lr":0.1}}', category="gear") for gamma in (0.3, 0.5)),
+        make_result(params='{"gamma":0.3,"lr":0.2}', category="texture"),
+        make_result(method="ssae", params='{"depth":2}', category="gear"),
+        make_result(method="ssae", params='{"depth":3}', category="texture"),
+    )
+    # a learning rate that only follows the category is not a variant; gamma was varied within one
+    assert [entry.label for entry in board.entries] == ["ckaad · gamma=0.3", "ckaad · gamma=0.5", "ssae"]
+
+
+def test_rows_tuned_on_test_stand_apart(make_result: Make, build: Build) -> None:
+    board = build(make_result(run_id="plain"), make_result(run_id="peeked", selection="test"))
+    assert [(entry.label, entry.selection) for entry in board.entries] == [
+        ("ckaad", "none"),
+        ("ckaad · tuned on test", "test"),
+    ]
+
+
+def test_filters_cover_every_modality_and_dataset(make_result: Make, build: Build) -> None:
+    board = build(
+        make_result(dataset="phantom", metrics={"image_auroc": 0.4}),
+        make_result(dataset="elpv", metrics={"image_auroc": 0.6}),
+        make_result(dataset="ct", modality="medical", metrics={"image_auroc": 0.9}),
+    )
+    found = {(one.modality, one.dataset): means(board, one.metrics["image_auroc"]) for one in board.slices}
+    assert found[None, None]["ckaad"] == pytest.approx(1.9 / 3)
+    assert found["industrial", None]["ckaad"] == pytest.approx(0.5)
+    assert found["medical", "ct"]["ckaad"] == pytest.approx(0.9)
+    assert set(found) == {
+        (None, None),
+        ("industrial", None),
+        ("medical", None),
+        ("industrial", "phantom"),
+        ("industrial", "elpv"),
+        ("medical", "ct"),
+    }
+
+
+def test_image_interval_is_the_bootstrap_of_the_stored_scores(make_result: Make, build: Build) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(60, dtype=np.int64) % 2
+    scores = (labels + rng.normal(size=60)).astype(np.float32)
+    order = rng.permutation(60)  # the order of the rows must not matter
+    images = ImageScores(
+        split="test",
+        image_ids=tuple(f"{index:02d}" for index in order),
+        labels=labels[order],
+        defect_types=tuple("crack" if label else "good" for label in labels[order]),
+        scores=scores[order],
+    )
+    board = build(make_result(images=(images,), metrics={"image_auroc": 0.8}), resamples=2000)
+    aggregate = part(board).metrics["image_auroc"]
+    (estimate,) = aggregate.estimates
+    low, high = percentile_interval(bootstrap_images(scores, labels, seed=99)[0][0])
+    assert aggregate.interval == "images"
+    assert estimate is not None
+    assert estimate.low == pytest.approx(low, abs=0.015)
+    assert estimate.high == pytest.approx(high, abs=0.015)
+
+
+def test_equal_scores_get_equal_intervals_across_methods(make_result: Make, build: Build) -> None:
+    shared = make_result().images
+    board = build(*(make_result(method=method, images=shared) for method in ("a", "b")))
+    first, second = part(board).metrics["image_ap"].estimates
+    assert first is not None
+    assert second is not None
+    assert (first.low, first.high) == (second.low, second.high)
+
+
+@pytest.mark.parametrize(("seeds", "expected"), [(1, "none"), (2, "range"), (3, "seeds")])
+def test_runs_without_image_scores_get_intervals_over_seeds(
+    make_result: Make, build: Build, seeds: int, expected: str
+) -> None:
+    board = build(*(make_result(seed=seed, images=()) for seed in range(seeds)))
+    assert {aggregate.interval for aggregate in part(board).metrics.values()} == {expected}
+
+
+def test_costs_are_means_over_shared_cells(make_result: Make, build: Build) -> None:
+    board = build(
+        make_result(method="a", seed=0, fit_seconds=10.0),
+        make_result(method="a", seed=1, fit_seconds=20.0),
+        make_result(method="b", seed=0, fit_seconds=5.0, hardware="GPU"),
+    )
+    first, second = part(board).costs
+    assert first is not None
+    assert second is not None
+    assert (first.fit_seconds, second.fit_seconds) == (10.0, 5.0)
+    assert (first.hardware, second.hardware) == (("8-core CPU",), ("GPU",))
+    assert first.peak_vram_mb is None
+
+
+def test_suite_filter_keeps_that_suite_only(make_result: Make, build: Build) -> None:
+    board = build(make_result(suite="one", method="a"), make_result(suite="two", method="b"), suite="two")
+    assert [entry.label for entry in board.entries] == ["b"]
+
+
+def test_no_runs_make_an_empty_leaderboard(build: Build) -> None:
+    board = build()
+    assert (board.entries, board.budgets, board.slices) == ((), (), ())
+    assert build_coverage(board).failures == ()
+
+
+def test_all_runs_failed(make_result: Make, build: Build) -> None:
+    board = build(make_result(status="failed"))
+    found = part(board)
+    assert (found.compared, found.n_shared_cells, found.metrics) == ((), 0, {})
+    assert found.not_compared == ((0, "no successful run here"),)
+    assert build_coverage(board).n_failed == 1
+
+
+def test_coverage_names_failures_gaps_and_warnings(make_result: Make, build: Build) -> None:
+    error = "Traceback (most recent call last):\n  File x\nMemoryError: {}"
+    board = build(
+        *(make_result(method="a", seed=seed) for seed in range(3)),
+        make_result(method="b", seed=0, notes="few images\nslow disk\n"),
+        make_result(method="b", seed=1, status="failed", error=error.format("lane 1"), command="repeat me"),
+    )
+    coverage = build_coverage(board)
+    (failure,) = coverage.failures
+    assert failure.summary == "MemoryError: lane 1"
+    assert failure.cells == ("phantom/texture (seed 1)",)
+    assert (failure.error, failure.command) == (error.format("lane 1"), "repeat me")
+    (missing,) = coverage.missing
+    assert (missing.method, missing.cells, coverage.n_missing) == ("b", ("phantom/texture (seed 2)",), 1)
+    assert [note.text for note in coverage.notes] == ["few images", "slow disk"]
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        ("cell limit of 60 s reached\nmore", "cell limit of 60 s reached"),
+        ("Traceback (most recent call last):\n  x\nValueError: y\n", "ValueError: y"),
+        ("", "no error message"),
+        (None, "no error message"),
+    ],
+)
+def test_first_line_says_what_happened(error: str | None, line: str) -> None:
+    assert first_line(error) == line

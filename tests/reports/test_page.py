@@ -1,0 +1,301 @@
+"""The page as a file: complete, self-contained, inert whatever the data says."""
+
+import base64
+import gzip
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+from PIL import Image
+
+from adbench.reports import figures, page
+from adbench.reports.gallery import COLOUR_MAP, build_gallery, colour
+from adbench.reports.leaderboard import COSTS, Leaderboard, build_leaderboard
+from adbench.reports.page import render, render_page
+from adbench.reports.schema import Gallery, GalleryCase, RunResult
+from adbench.reports.store import ResultStore
+
+Make = Callable[..., RunResult]
+NOW = datetime(2026, 2, 1, tzinfo=UTC)
+HOSTILE = "<script>alert(1)</script>"
+SCRIPTS = 5  # the model, the tiles, the packed tables, Plotly, and the page's own
+
+
+class Document(HTMLParser):
+    """What a browser would see: elements with their attributes, the text of scripts, and all other text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: dict[str, str] = {}
+        self.text = ""
+        self._script: str | None = None
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag == "script":
+            self._script = dict(attrs).get("id") or f"code{len(self.scripts)}"
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "script":
+            self._script = None
+
+    def handle_data(self, data: str) -> None:
+        if self._script is None:
+            self.text += data
+        else:
+            self.scripts[self._script] = self.scripts.get(self._script, "") + data
+
+    def model(self) -> Any:
+        return json.loads(self.scripts["model"])
+
+    def packed(self) -> Any:
+        return json.loads(gzip.decompress(base64.b64decode(self.scripts["packed"])))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ResultStore:
+    opened = ResultStore(tmp_path / "out")
+    opened.prepare()
+    return opened
+
+
+def board_of(store: ResultStore) -> Leaderboard:
+    return build_leaderboard(store.runs(), store.images(), created=NOW, resamples=50)
+
+
+def fill(store: ResultStore, make_result: Make, **overrides: Any) -> None:
+    for method in ("ckaad", "ssae"):
+        for category in ("gear", "texture"):
+            store.append(make_result(**{"method": method, "category": category, **overrides}))
+
+
+def test_empty_store_gives_a_page_that_says_so(store: ResultStore) -> None:
+    document = Document(render_page(store).read_text(encoding="utf-8"))
+    assert "No runs yet" in document.text
+    assert document.model()["slices"] == []
+
+
+def test_page_is_written_whole_into_the_results_folder(store: ResultStore, make_result: Make) -> None:
+    fill(store, make_result)
+    path = render_page(store)
+    assert path == Path(store.out).resolve() / "report" / "index.html"
+    assert [found.name for found in path.parent.iterdir()] == ["index.html"]
+    html = path.read_text(encoding="utf-8")
+    assert html.startswith("<!DOCTYPE html>")
+    assert html.rstrip().endswith("</html>")
+
+
+def test_suite_filter_keeps_other_suites_off_the_page(store: ResultStore, make_result: Make) -> None:
+    store.append(make_result(suite="one", method="wanted"))
+    store.append(make_result(suite="two", method="unwanted"))
+    document = Document(render_page(store, suite="one").read_text(encoding="utf-8"))
+    assert [entry["label"] for entry in document.model()["entries"]] == ["wanted"]
+    assert document.packed()["runs"]["columns"]["method"] == ["wanted"]
+    assert "unwanted" not in document.text
+
+
+def test_unknown_suite_is_named_on_the_page(store: ResultStore, make_result: Make) -> None:
+    fill(store, make_result)
+    document = Document(render_page(store, suite="nowhere").read_text(encoding="utf-8"))
+    assert "The store holds no run of the suite nowhere." in document.text
+
+
+def test_page_is_small_and_loads_nothing(store: ResultStore, make_result: Make) -> None:
+    fill(store, make_result)
+    html = render(board_of(store), build_gallery(board_of(store), store.gallery))
+    document = Document(html)
+    assert len(html.encode()) < 10_000_000
+    assert [tag for tag, _ in document.elements].count("script") == SCRIPTS
+    loads = [
+        value
+        for _, attributes in document.elements
+        for name, value in attributes.items()
+        if name in ("src", "href", "srcset", "data", "action", "poster") and value is not None
+    ]
+    assert loads
+    assert all(value.startswith(("#", "data:")) for value in loads)
+    style = re.search(r"<style>(.*?)</style>", html, re.DOTALL)
+    assert style is not None
+    assert "@import" not in style[1]
+    assert "url(" not in style[1]
+    (policy,) = [attributes["content"] for tag, attributes in document.elements if "http-equiv" in attributes]
+    assert policy is not None
+    assert "default-src 'none'" in policy
+    for script in (document.scripts["code3"], document.scripts["code4"]):
+        assert page._csp_hash(script) in policy  # or the browser would not run it
+
+
+def test_hostile_names_are_inert_and_kept_as_they_are(store: ResultStore, make_result: Make) -> None:
+    names = {"method": HOSTILE, "category": "</script><b>x", "dataset": '"><img src=x onerror=alert(1)>'}
+    texts = {"notes": HOSTILE, "command": "<!--<script>", "hardware": HOSTILE, "suite": "</title>" + HOSTILE}
+    store.append(make_result(**names, **texts))
+    store.append(make_result(**names, **texts, seed=1, status="failed", error=f"</pre>{HOSTILE}\u2028"))
+    path = render_page(store, suite=texts["suite"])
+    document = Document(path.read_text(encoding="utf-8"))
+    tags = [tag for tag, _ in document.elements]
+    assert tags.count("script") == SCRIPTS
+    assert "b" not in {tag for tag, attributes in document.elements if not attributes and tag == "x"}
+    assert not any("onerror" in attributes for _, attributes in document.elements)
+    assert not any((attributes.get("src") or "") == "x" for _, attributes in document.elements)
+    assert document.model()["entries"][0]["method"] == HOSTILE
+    assert document.packed()["runs"]["columns"]["error"].count(f"</pre>{HOSTILE}\u2028") == 1
+    assert f"</pre>{HOSTILE}" in document.text  # the failure's full error, as text
+
+
+def test_packed_runs_equal_the_store(store: ResultStore, make_result: Make) -> None:
+    fill(store, make_result)
+    store.append(make_result(seed=7, status="failed"))
+    document = Document(render_page(store).read_text(encoding="utf-8"))
+    table = document.packed()["runs"]
+    runs = store.runs().set_index("run_id")
+    assert (table["count"], table["total"]) == (5, 5)
+    assert set(runs.columns) <= set(table["columns"])
+    for row, run_id in enumerate(table["columns"]["run_id"]):
+        stored = runs.loc[run_id]
+        for name in ("image_auroc", "fit_seconds", "seed", "status", "command"):
+            value = table["columns"][name][row]
+            assert value is None if stored[name] is None or stored[name] != stored[name] else value == stored[name]
+
+
+def test_too_many_runs_keep_the_newest_and_say_so(
+    store: ResultStore, make_result: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store, make_result)
+    whole = len(page._gzip(page._run_table(board_of(store))[0]["columns"]))
+    monkeypatch.setattr(page, "MOST_TABLE_BYTES", whole - 1)
+    document = Document(render_page(store).read_text(encoding="utf-8"))
+    kept = document.packed()["runs"]
+    newest = store.runs().sort_values("finished_at", ascending=False)["run_id"].head(2)
+    assert (kept["count"], kept["total"]) == (2, 4)
+    assert kept["columns"]["run_id"] == newest.tolist()
+    assert "only the newest 2 of 4 runs" in document.text
+
+
+def test_every_figure_is_one_that_plotly_accepts(store: ResultStore, make_result: Make) -> None:
+    fill(store, make_result)
+    store.append(make_result(method="ckaad", category="noise", status="failed"))
+    board = board_of(store)
+    accepted = 0
+    for part in board.slices:
+        for metric in board.metrics:
+            tables = figures.category_values(board.sorted, part.budget, metric)
+            found = [figures.heat_map(board.sorted, part, metric, tables)]
+            found += [figures.cost_scatter(board.sorted, part, metric, cost) for cost in COSTS]
+            for figure in filter(None, found):
+                go.Figure(figure)  # raises for an unknown attribute or a wrong value
+                accepted += 1
+    assert accepted >= 3 * len(board.metrics)
+
+
+def test_heat_map_shows_values_and_marks_gaps(store: ResultStore, make_result: Make) -> None:
+    store.append(make_result(method="a", category="gear", metrics={"image_auroc": 0.5}))
+    store.append(make_result(method="a", category="noise", metrics={"image_auroc": None}))
+    store.append(make_result(method="a", category="weave", metrics={"image_auroc": 0.9}))
+    store.append(make_result(method="b", category="gear", status="failed"))
+    store.append(make_result(method="b", category="noise", metrics={"image_auroc": 0.75}))
+    board = board_of(store)
+    tables = figures.category_values(board.sorted, "smoke", "image_auroc")
+    figure = figures.heat_map(board.sorted, board.slices[0], "image_auroc", tables)
+    assert figure is not None
+    heat, values, gaps = figure["data"]
+    columns = figure["layout"]["xaxis"]["ticktext"]
+    assert figure["layout"]["yaxis"]["ticktext"] == ["phantom/gear", "phantom/noise", "phantom/weave"]
+    shown = {(columns[x], y): text for x, y, text in zip(values["x"], values["y"], values["text"], strict=True)}
+    assert shown == {("a", 0): "50.0", ("a", 2): "90.0", ("b", 1): "75.0"}
+    marks = {(columns[x], y): text for x, y, text in zip(gaps["x"], gaps["y"], gaps["text"], strict=True)}
+    assert marks == {("b", 0): "✕", ("a", 1): "–", ("b", 2): "·"}
+    assert [row[columns.index("a")] for row in heat["z"]] == [50.0, None, 90.0]
+
+
+def test_names_in_figures_are_not_read_as_markup(store: ResultStore, make_result: Make) -> None:
+    store.append(make_result(method="<b>bold</b> & co", category="<a href='javascript:alert(1)'>x</a>"))
+    board = board_of(store)
+    tables = figures.category_values(board.sorted, "smoke", "image_auroc")
+    found = [
+        figures.heat_map(board.sorted, board.slices[0], "image_auroc", tables),
+        figures.cost_scatter(board.sorted, board.slices[0], "image_auroc", "fit_seconds"),
+    ]
+    text = json.dumps(found)
+    assert "&lt;b&gt;bold" in text
+    assert "<b>" not in text
+    assert "<a " not in text
+
+
+def test_cost_scatter_marks_the_pareto_front(store: ResultStore, make_result: Make) -> None:
+    points = {"cheap": (1.0, 0.6), "good": (100.0, 0.9), "beaten": (200.0, 0.8)}
+    for method, (cost, quality) in points.items():
+        store.append(make_result(method=method, fit_seconds=cost, metrics={"image_auroc": quality}))
+    board = board_of(store)
+    figure = figures.cost_scatter(board.sorted, board.slices[0], "image_auroc", "fit_seconds")
+    assert figure is not None
+    front, others = figure["data"]
+    assert (front["hovertext"], others["hovertext"]) == (["cheap", "good"], ["beaten"])
+    assert figure["layout"]["xaxis"]["type"] == "log"
+
+
+def test_gallery_shows_each_case_with_its_score_and_says_where_a_mask_is_missing(
+    store: ResultStore, make_result: Make
+) -> None:
+    store.append(make_result())
+    board = board_of(store)
+    view = build_gallery(board, store.gallery)
+    (row,) = view.datasets["phantom"]["phantom/texture"]
+    assert [case.case for case in row.cases] == ["best", "typical", "worst"]
+    assert (view.shown, view.left_out) == (3, 0)
+    text = Document(render(board, view)).text
+    assert "normal: no mask" in text
+    for case in row.cases:
+        assert f"score {case.score:.4g}" in text
+
+
+def test_gallery_keeps_to_its_budget_and_counts_what_it_leaves_out(store: ResultStore, make_result: Make) -> None:
+    fill(store, make_result)
+    board = board_of(store)
+    whole = build_gallery(board, store.gallery)
+    size = sum(map(len, whole.tiles))
+    view = build_gallery(board, store.gallery, budget=size // 2)
+    assert sum(map(len, view.tiles)) <= size // 2
+    assert view.shown + view.left_out == whole.shown == 12
+    assert all(rows for rows in view.datasets["phantom"].values())  # every category keeps something
+    assert "are left out" in Document(render(board, view)).text
+
+
+def test_images_that_methods_share_are_kept_once(store: ResultStore, make_result: Make) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 200, 3), dtype=np.uint8)
+    for method in ("ckaad", "ssae"):
+        case = GalleryCase(
+            case="best",
+            image_id="a",
+            label=1,
+            defect_type="crack",
+            score=1.0,
+            image=pixels,
+            mask=pixels[..., 0] > 128,
+            anomaly_map=np.zeros(pixels.shape[:2], np.float32),
+        )
+        store.append(make_result(method=method, gallery=Gallery(low=0, high=1, cases=(case,))))
+    view = build_gallery(board_of(store), store.gallery)
+    assert len(view.tiles) == 3
+    first = base64.b64decode(view.tiles[0].split(",")[1])
+    from io import BytesIO
+
+    assert max(Image.open(BytesIO(first)).size) == 128
+
+
+def test_one_colour_range_maps_low_and_high_to_the_ends() -> None:
+    found = colour(np.array([[-1.0, 2.0], [3.0, np.nan], [4.0, 9.0]], dtype=np.float32), 2.0, 4.0)
+    assert found.shape == (3, 2, 3)
+    assert (found[0] == COLOUR_MAP[0]).all()
+    assert (found[2] == COLOUR_MAP[255]).all()
+    assert (found[1, 0] == COLOUR_MAP[128]).all()
+    assert (found[1, 1] == COLOUR_MAP[0]).all()
+    assert (colour(np.ones((1, 1), np.float32), 1.0, 1.0) == COLOUR_MAP[0]).all()
