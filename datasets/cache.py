@@ -75,7 +75,8 @@ class Cache:
         if not built and key["what"] == "features":  # What was spent waiting for another builder is not spared.
             self.borrowed_feature_seconds += max(0.0, _build_seconds(folder) - (time.monotonic() - began))
         os.utime(folder / _ENTRY)
-        return np.load(folder / _ARRAY, mmap_mode="r")
+        stored: NDArray[Any] = np.load(folder / _ARRAY, mmap_mode="r")
+        return stored
 
     def _build(
         self,

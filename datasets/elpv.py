@@ -43,7 +43,7 @@ class Elpv(Dataset):
     )
 
     def __init__(self, config: ElpvConfig) -> None:
-        self.config = config
+        self.config: ElpvConfig = config
         self._root = _package_data()
         self._samples = {category: self._read(category) for category in self.categories()}
 

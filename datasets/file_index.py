@@ -57,8 +57,8 @@ def content_hash(facts: dict[str, FileFacts], names: Sequence[str]) -> str:
 def _facts(path: Path, known: FileFacts | None) -> FileFacts:
     try:
         status = path.stat()
-    except OSError as error:
-        return FileFacts("", 0, 0, f"cannot read image {path}: {error.strerror}", 0, 0)
+    except OSError as failure:
+        return FileFacts("", 0, 0, f"cannot read image {path}: {failure.strerror}", 0, 0)
     if known and (known.bytes, known.mtime_ns) == (status.st_size, status.st_mtime_ns):
         return known
     error, height, width, sha256 = None, 0, 0, ""

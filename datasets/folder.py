@@ -65,7 +65,7 @@ class Folder(Dataset):
                 allowed=LAYOUT,
                 remedy="adbench run suite=... dataset=folder dataset.root=PATH",
             )
-        self.config = config
+        self.config: FolderConfig = config
         self._root = Path(config.root).expanduser().absolute()
         self._category_folders = self._find_categories()
         self._known_samples: dict[str, tuple[Sample, ...]] = {}

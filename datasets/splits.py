@@ -58,10 +58,11 @@ def make_split(samples: Sequence[Sample], category: str, seed: int, rule: SplitR
     _carve_val(roles, order, rule)
     # A normal image in the labelled pool is a left-over of a mixed group: it must not be trained on as an anomaly.
     roles["labelled"] = [sample for sample in roles["labelled"] if sample.label == 1]
-    for role, needed in (("train", 0), ("test", None)):
-        if not any(needed is None or sample.label == needed for sample in roles[role]):
+    has_normals = any(sample.label == 0 for sample in roles["train"])
+    for missing, what in ((not has_normals, "normal images to train on"), (not roles["test"], "test images")):
+        if missing:
             raise RequestError(
-                f"category '{category}' has no {'normal images to train on' if role == 'train' else 'test images'}",
+                f"category '{category}' has no {what}",
                 remedy="add images, or check the layout and the split options of the dataset",
             )
     return Split(*(tuple(order.samples(roles[role])) for role in ROLES))
@@ -105,10 +106,8 @@ def _group(sample: Sample) -> str:
 
 
 def _by_label(samples: Iterable[Sample]) -> tuple[list[Sample], list[Sample]]:
-    anomalies, normals = [], []
-    for sample in samples:
-        (anomalies if sample.label else normals).append(sample)
-    return anomalies, normals
+    everything = list(samples)
+    return [sample for sample in everything if sample.label], [sample for sample in everything if not sample.label]
 
 
 def _without_groups(samples: list[Sample], taken: list[Sample]) -> list[Sample]:

@@ -27,9 +27,7 @@ def tile(dataset: Phantom, category: str, sample: Sample, side: int) -> Image.Im
     if mask is not None:
         for channel in mask.channels:
             small = np.array(Image.fromarray(channel).resize((side, side), Image.Resampling.NEAREST))
-            around = ndimage.binary_dilation(small, iterations=3) & ~ndimage.binary_dilation(
-                small, iterations=2
-            )
+            around = ndimage.binary_dilation(small, iterations=3) & ~ndimage.binary_dilation(small, iterations=2)
             pixels[around] = OUTLINE[dataset.modality(category)]
     labelled = Image.new("RGB", (side, side + LABEL), "white")
     labelled.paste(Image.fromarray(pixels))
@@ -55,9 +53,7 @@ def compressed(dataset: Phantom, category: str) -> bytes:
     for side in (216, 200, 184, 168, 152, 136, 120):
         buffer = io.BytesIO()
         whole = sheet(dataset, category, side)
-        whole.quantize(200, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
-            buffer, "PNG", optimize=True
-        )
+        whole.quantize(200, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
         if len(buffer.getvalue()) <= MOST_BYTES:
             break
     return buffer.getvalue()

@@ -4,6 +4,7 @@ import functools
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -29,11 +30,11 @@ class Backbone(nn.Module):
 
     def __init__(self, name: str, layers: Sequence[int], weights: str | None = None) -> None:
         super().__init__()
-        self.network = _load(name, tuple(layers), weights).eval().requires_grad_(False)
-        info = self.network.feature_info
-        self.channels: list[int] = info.channels()
-        self.strides: list[int] = info.reduction()
-        config = self.network.pretrained_cfg
+        network: Any = _load(name, tuple(layers), weights).eval().requires_grad_(False)
+        self.network: nn.Module = network
+        self.channels: list[int] = network.feature_info.channels()
+        self.strides: list[int] = network.feature_info.reduction()
+        config = network.pretrained_cfg
         # The bundled weights were trained on images in [-1, 1].
         mean, std = ((0.5,) * 3, (0.5,) * 3) if name == BUNDLED else (config["mean"], config["std"])
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)

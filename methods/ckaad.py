@@ -4,8 +4,8 @@ A feature autoencoder also rebuilds anomalies too well. A small set of image-lab
 push every reconstruction towards normal features. With an anomaly ratio of 0 and no adversary it is plain feature
 reconstruction, the baseline `recon`.
 
-Reconstructed by us, where the paper's text leaves it open: the widths of the autoencoder and its 1x1 heads; the number
-of labelled anomalies in a batch (the anomaly ratio's own share, at least four); energies and losses are summed over
+Reconstructed by us, where the paper's text leaves it open: the widths of the autoencoder and its 1x1 heads; the
+number of labelled anomalies in a batch (the anomaly ratio's own share, at least four); energies and losses are summed over
 layers; elastic pseudo-anomalies are drawn once per run, so that their features can be computed once; the smoothing
 width and the number of scored pixels scale with the image size.
 """
@@ -30,6 +30,7 @@ from adbench.methods.pseudo_anomalies import elastic_anomalies
 from adbench.methods.training import autocast, epoch_seed, optimise, train
 
 MARGIN = 5.0
+_BETAS = (0.5, 0.999)
 _MIN_LABELLED_IN_BATCH = 4
 _ELASTIC_BATCH = 32
 
@@ -117,9 +118,8 @@ class CKAAD(Method):
             if config.level in ("image", "both"):
                 self.discriminators.append(ImageDiscriminator(channels, sizes))
             self.discriminators.to(device)
-        adam = {"betas": (0.5, 0.999)}
-        self._ae_optimizer = torch.optim.Adam(self.autoencoder.parameters(), lr=config.lr, **adam)
-        self._d_optimizer = torch.optim.Adam(self.discriminators.parameters(), lr=config.lr_d, **adam)
+        self._ae_optimizer = torch.optim.Adam(self.autoencoder.parameters(), lr=config.lr, betas=_BETAS)
+        self._d_optimizer = torch.optim.Adam(self.discriminators.parameters(), lr=config.lr_d, betas=_BETAS)
         self._normals: FeatureSet | None = None
         self._anomalies: FeatureSet | None = None
         self._anomaly_share = 0.0

@@ -1,5 +1,6 @@
 """CKAAD's networks: the feature autoencoder g, the patch and the image discriminator."""
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -75,7 +76,7 @@ class FeatureAutoencoder(nn.Module):
             width = channel
         self.blocks = nn.ModuleList(blocks)
         self.heads = nn.ModuleList(heads)
-        if any(later != 2 * earlier for earlier, later in zip(strides, strides[1:], strict=False)):
+        if any(later != 2 * earlier for earlier, later in itertools.pairwise(strides)):
             raise ValueError(f"layers must follow each other at strides that double, not {list(strides)}")
 
     @staticmethod

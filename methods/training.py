@@ -54,7 +54,7 @@ def train(method: Trainable, context: Context, *, n_images: int, batch_size: int
     for epoch in range(start, epochs):
         generator = torch.Generator().manual_seed(epoch_seed(context.seed, epoch))
         sums: dict[str, Tensor] = {}
-        batches = torch.randperm(n_images, generator=generator).split(batch_size)
+        batches = torch.randperm(n_images, generator=generator).split(batch_size)  # type: ignore[no-untyped-call]
         for batch in batches:
             share = batch[rank::world] if len(batch) >= world else batch
             losses = method.train_step(share, generator)

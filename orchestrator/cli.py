@@ -105,6 +105,7 @@ def run(
 
     parsed = parse_overrides(overrides)
     request = compose(parsed)
+    from adbench.orchestrator.display import Style
     from adbench.orchestrator.plan import make_plan
     from adbench.orchestrator.run import RunOptions, execute, summary
 
@@ -115,7 +116,7 @@ def run(
     if dry_run:
         click.echo(show.dry_run(plan, limit, as_json))
         return 0
-    style = "json" if as_json else "quiet" if quiet else "live"
+    style: Style = "json" if as_json else "quiet" if quiet else "live"
     outcome = execute(plan, RunOptions(limit, fail_fast, not no_cache, style))
     if as_json:
         click.echo(show.outcome_json(outcome))

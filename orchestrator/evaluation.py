@@ -1,4 +1,4 @@
-"""Scores and maps of a cell -> metrics at the original resolution, per-image rows, and the cases kept for the page."""
+"""Scores and maps of a cell -> metrics at the original resolution, per-image rows, and cases kept for the page."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal

@@ -15,7 +15,8 @@ def launch_inprocess(cells: Sequence[Cell], surroundings: Surroundings, handle: 
     dispatcher = Dispatcher(cells)
 
     def pass_on() -> None:
-        if not all([handle(event) for event in dispatcher.fetch()]):
+        wishes = [handle(event) for event in dispatcher.fetch()]
+        if not all(wishes):
             dispatcher.stop()
 
     def report(step: int, values: Mapping[str, float]) -> None:

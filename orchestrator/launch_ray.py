@@ -7,20 +7,12 @@ import tempfile
 import threading
 import time
 import uuid
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
-
-# Read by Ray when it is imported: no usage statistics, no advice about its own future.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
-warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
-
 import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
@@ -97,8 +89,9 @@ def _pump(actor: Any, lanes: "list[_Lane]", messages: list[Event], handle: Calla
         events: list[Event] = [*ray.get(actor.fetch.remote())]
         while messages:
             events.append(messages.pop(0))
-        # A list, not a generator: every event is handled, also those after a request to stop.
-        if not all([handle(event) for event in events]) and not stopping:
+        # Every event is handled, also those after a request to stop.
+        wishes = [handle(event) for event in events]
+        if not all(wishes) and not stopping:
             stopping = True
             ray.get(actor.stop.remote())
         if not alive:
@@ -234,6 +227,9 @@ def _ray(address: str | None) -> Iterator[None]:
 
 
 def _connect(address: str | None) -> None:
+    # No usage statistics leave the machine; the second one silences advice about a change to come in Ray.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         ray.init(
             address=address or "local",

@@ -73,20 +73,22 @@ def _metrics() -> str:
 
 
 def _runs(arguments: Sequence[str]) -> str:
+    import pandas as pd
+
     from adbench.reports.store import ResultStore
 
     runs = ResultStore(results_folder(plain_keys(arguments, "out"))).runs()
     rows = [
         (
-            row.run_id[:12],
-            row.method,
-            f"{row.dataset}/{row.category}",
-            str(row.seed),
-            row.budget,
-            row.status,
-            "" if row.image_auroc != row.image_auroc else f"{row.image_auroc:.3f}",
+            row["run_id"][:12],
+            row["method"],
+            f"{row['dataset']}/{row['category']}",
+            str(row["seed"]),
+            row["budget"],
+            row["status"],
+            "" if pd.isna(row["image_auroc"]) else f"{row['image_auroc']:.3f}",
         )
-        for row in runs.itertuples()
+        for row in runs.to_dict("records")
     ]
     return render_table(("run", "method", "data", "seed", "budget", "status", "image AUROC"), rows)
 

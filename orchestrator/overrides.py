@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override, OverrideType, QuotedString, RangeSweep
+from hydra.core.override_parser.types import ChoiceSweep, Override, OverrideType, QuotedString, RangeSweep, Sweep
 from hydra.errors import HydraException
 
 from adbench.datasets.errors import RequestError
@@ -80,9 +80,8 @@ def _values(argument: str, value: Any) -> list[Any]:
         return [_plain(item) for item in value.list]
     if isinstance(value, RangeSweep):
         return list(value.range())
-    if value is not None and type(value).__module__ == "hydra.core.override_parser.types":
-        if not isinstance(value, QuotedString):
-            raise RequestError(f"'{argument}': only lists and range(...) make sense here", allowed=GRAMMAR)
+    if isinstance(value, Sweep):
+        raise RequestError(f"'{argument}': only lists and range(...) make sense here", allowed=GRAMMAR)
     return [_plain(value)]
 
 

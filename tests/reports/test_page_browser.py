@@ -1,0 +1,243 @@
+"""The page in a real browser: drawn without errors, sortable, filterable, inert, usable on a phone."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from adbench.reports.page import render_page
+from adbench.reports.schema import RunResult
+from adbench.reports.store import ResultStore
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+DRIVER = shutil.which("chromedriver")
+HOSTILE = "<script>alert(1)</script>"
+ENDING = "</script><img src=x onerror=alert(2)>"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed (looked on PATH)"),
+    pytest.mark.skipif(DRIVER is None, reason="no chromedriver is installed (looked on PATH)"),
+]
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory, make_result: Callable[..., RunResult]) -> Path:
+    """Four methods on three datasets of two modalities, with failures, gaps and hostile names."""
+    store = ResultStore(tmp_path_factory.mktemp("store") / "out")
+    store.prepare()
+    datasets = {"phantom": "industrial", "elpv": "industrial", "ct": "medical"}
+    for position, method in enumerate(("recon", "ckaad", HOSTILE, 'a,b "c"\nd')):
+        for dataset, modality in datasets.items():
+            for seed in range(3):
+                store.append(
+                    make_result(
+                        method=method,
+                        dataset=dataset,
+                        category=ENDING if dataset == "elpv" else "one",
+                        modality=modality,
+                        seed=seed,
+                        fit_seconds=float(10**position),
+                        metrics={"image_auroc": 0.6 + 0.1 * ((position + (dataset == "ct") * 2) % 4)},
+                    )
+                )
+    store.append(make_result(method="recon", category="extra", status="failed", error=ENDING + HOSTILE))
+    store.append(make_result(method="ckaad", category="extra", budget="full", selection="test"))
+    return render_page(store)
+
+
+@contextmanager
+def opened(path: Path, folder: Path, width: int = 1280) -> Iterator[Any]:
+    """A browser that shows the page, after its script has drawn everything."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(BROWSER)
+    for flag in (*FLAGS, f"--user-data-dir={folder / 'profile'}"):
+        options.add_argument(flag)
+    options.add_experimental_option("prefs", {"download.default_directory": str(folder)})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
+    try:
+        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        driver.get(path.as_uri())
+        WebDriverWait(driver, 60).until(
+            lambda one: one.execute_script("return document.documentElement.dataset.ready") == "true"
+        )
+        yield driver
+    finally:
+        driver.quit()
+
+
+@pytest.fixture(scope="module")
+def driver(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with opened(page, tmp_path_factory.mktemp("browser")) as found:
+        yield found
+
+
+def headline(driver: Any, key: str) -> list[str]:
+    """The shown first lines of a column, from top to bottom."""
+    script = """
+        const heads = [...document.querySelectorAll("#headline thead th")];
+        const index = heads.findIndex((head) => head.dataset.key === arguments[0]);
+        return [...document.querySelectorAll("#headline tbody tr:not(.apart)")]
+          .map((row) => (row.children[index].querySelector(".mean") ?? row.children[index]).textContent);
+    """
+    return list(driver.execute_script(script, key))
+
+
+def sort_button(driver: Any, key: str) -> Any:
+    return driver.find_element(By.CSS_SELECTOR, f"#headline th[data-key='{key}'] button")
+
+
+def sort_state(driver: Any, key: str) -> str | None:
+    head = driver.find_element(By.CSS_SELECTOR, f"#headline th[data-key='{key}']")
+    state: str | None = head.get_attribute("aria-sort")
+    return state
+
+
+def choose(driver: Any, name: str, value: str) -> None:
+    Select(driver.find_element(By.ID, name)).select_by_value(value)
+
+
+def test_page_draws_without_a_message_in_the_console(driver: Any) -> None:
+    assert driver.get_log("browser") == []
+    assert driver.execute_script("return document.querySelectorAll('#heat .heatmaplayer image').length") > 0
+    assert driver.execute_script("return document.querySelectorAll('#scatter .points path').length") > 0
+
+
+def test_columns_sort_by_click(driver: Any) -> None:
+    sort_button(driver, "fit_seconds").click()
+    rising = [float(text.replace(",", "")) for text in headline(driver, "fit_seconds")]
+    assert rising == sorted(rising)
+    assert len(set(rising)) == 4
+    assert sort_state(driver, "fit_seconds") == "ascending"
+    sort_button(driver, "fit_seconds").click()
+    assert [float(text.replace(",", "")) for text in headline(driver, "fit_seconds")] == rising[::-1]
+    assert sort_state(driver, "fit_seconds") == "descending"
+
+
+def test_columns_sort_by_keyboard(driver: Any) -> None:
+    sort_button(driver, "method").send_keys(Keys.ENTER)
+    before = headline(driver, "method")
+    assert sort_state(driver, "method") == "ascending"
+    assert driver.switch_to.active_element == sort_button(driver, "method")
+    driver.switch_to.active_element.send_keys(Keys.SPACE)
+    assert headline(driver, "method") == before[::-1] != before
+    assert sort_state(driver, "method") == "descending"
+    assert driver.find_elements(By.CSS_SELECTOR, "#headline [aria-sort]") == [
+        driver.find_element(By.CSS_SELECTOR, "#headline th[data-key='method']")
+    ]
+
+
+def test_filters_change_what_is_shown(driver: Any) -> None:
+    sort_button(driver, "method").click()
+    before = headline(driver, "image_auroc")
+    choose(driver, "modality", "medical")
+    assert "in 1 of 1 category" in driver.find_element(By.ID, "scope").text
+    assert headline(driver, "image_auroc") != before
+    options = [option.text for option in Select(driver.find_element(By.ID, "dataset")).options]
+    assert options == ["all", "ct"]
+    choose(driver, "modality", "")
+    choose(driver, "budget", "full")
+    assert "1 method compared" in driver.find_element(By.ID, "scope").text
+    assert "tuned on test" in driver.find_element(By.ID, "headline").text
+    choose(driver, "budget", "smoke")
+    assert headline(driver, "image_auroc") == before
+
+
+def test_run_table_is_searched_and_shows_full_records(driver: Any) -> None:
+    search = driver.find_element(By.ID, "run-search")
+    search.send_keys("recon failed")
+    assert driver.find_element(By.ID, "run-count").text.startswith("1 run found")
+    driver.find_element(By.CSS_SELECTOR, "#run-table .link").click()
+    assert "dataset_fingerprint" in driver.find_element(By.CSS_SELECTOR, "#run-table .record").text
+    assert ENDING + HOSTILE in driver.find_element(By.CSS_SELECTOR, "#run-table .record").text
+    search.send_keys(Keys.CONTROL, "a")
+    search.send_keys(Keys.DELETE)
+
+
+def test_dataset_details_list_every_seed(driver: Any) -> None:
+    node = driver.find_element(By.CSS_SELECTOR, "#details details[data-name='ct']")
+    driver.execute_script("arguments[0].querySelector('summary').click()", node)
+    WebDriverWait(driver, 10).until(lambda _: node.find_elements(By.TAG_NAME, "table"))
+    heads = [head.text for head in node.find_elements(By.CSS_SELECTOR, "thead th")]
+    assert heads[-4:] == ["seed 0", "seed 1", "seed 2", "mean"]
+    assert len(node.find_elements(By.CSS_SELECTOR, "tbody tr")) == 4
+
+
+def test_gallery_loads_its_tiles_when_opened(driver: Any) -> None:
+    shown = "return [...document.querySelectorAll('details.gallery img')].filter((i) => i.naturalWidth > 0).length"
+    assert driver.execute_script(shown) == 0
+    driver.execute_script("document.querySelector('details.gallery summary').click()")
+    WebDriverWait(driver, 10).until(lambda one: one.execute_script(shown) > 0)
+
+
+def test_theme_toggles(driver: Any) -> None:
+    background = "return getComputedStyle(document.body).backgroundColor"
+    before = driver.execute_script(background)
+    driver.find_element(By.ID, "theme").click()
+    assert driver.execute_script(background) != before
+    driver.find_element(By.ID, "theme").click()
+    assert driver.execute_script(background) == before
+
+
+def test_hostile_names_are_text(driver: Any) -> None:
+    assert HOSTILE in headline(driver, "method")
+    assert driver.execute_script("return document.scripts.length") == 5
+    assert driver.execute_script("return document.querySelectorAll('img[src=x]').length") == 0
+    drawn = driver.execute_script("return document.querySelector('#heat').textContent")
+    assert HOSTILE in drawn
+    assert ENDING[:20] in drawn
+    assert ENDING in driver.find_element(By.ID, "coverage").text
+    driver.execute_script("window.alert = () => { window.alerted = true; }")
+    assert driver.execute_script("return window.alerted") is None
+    assert driver.get_log("browser") == []
+
+
+@pytest.mark.parametrize(("button", "name"), [("runs-csv", "adbench-runs"), ("headline-csv", "adbench-leaderboard")])
+def test_csv_holds_what_the_page_shows(page: Path, tmp_path: Path, button: str, name: str) -> None:
+    with opened(page, tmp_path) as driver:
+        driver.find_element(By.ID, button).click()
+        file = tmp_path / f"{name}.csv"
+        WebDriverWait(driver, 20).until(lambda _: file.exists())
+        time.sleep(0.2)  # until the browser has closed it
+    table = pd.read_csv(file)
+    if name == "adbench-runs":
+        stored = ResultStore(page.parents[1]).runs().set_index("run_id")
+        table = table.set_index("run_id").loc[stored.index]
+        assert table["method"].tolist() == stored["method"].tolist()
+        assert table["category"].tolist() == stored["category"].tolist()
+        assert table["image_auroc"].tolist() == pytest.approx(stored["image_auroc"].tolist(), nan_ok=True)
+    else:
+        assert set(table["method"]) == {"recon", "ckaad", HOSTILE, 'a,b "c"\nd'}
+        assert table["image_auroc"].between(table["image_auroc_low"], table["image_auroc_high"]).all()
+        assert set(table["image_auroc_interval"]) == {"images+seeds"}
+
+
+def test_phone_needs_no_sideways_scrolling(page: Path, tmp_path: Path) -> None:
+    with opened(page, tmp_path, width=390) as driver:
+        driver.execute_script("document.querySelectorAll('details').forEach((node) => { node.open = true; })")
+        time.sleep(0.5)
+        widths = driver.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
+        assert widths == [390, 390]
+        assert driver.get_log("browser") == []
