@@ -1,6 +1,7 @@
 """Validation of parameters against their config class, with messages that show the value and what is allowed."""
 
 from collections.abc import Mapping
+from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -50,7 +51,13 @@ def describe_field(field: FieldInfo) -> str:
         for name, word in _BOUNDS
         if getattr(constraint, name, None) is not None
     ]
-    return " ".join([_describe_type(field.annotation), *([", ".join(bounds)] if bounds else [])])
+    kinds = [kind for kind in _alternatives(field.annotation) if kind is not type(None)]
+    words = ", ".join([" or ".join(_describe_type(kind) for kind in kinds), *bounds])
+    return words if len(kinds) == len(_alternatives(field.annotation)) else f"{words}, or null"
+
+
+def _alternatives(annotation: Any) -> tuple[Any, ...]:
+    return get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
 
 
 def _describe_type(annotation: Any) -> str:
@@ -61,6 +68,6 @@ def _describe_type(annotation: Any) -> str:
         return " or ".join(map(str, arguments))
     if get_origin(annotation) in (tuple, list):
         return f"a list such as [{_describe_type(arguments[0])}, ...]"
-    if get_origin(annotation) is Union or type(annotation).__name__ == "UnionType":
+    if len(_alternatives(annotation)) > 1:
         return " or ".join(_describe_type(argument) for argument in arguments)
     return getattr(annotation, "__name__", str(annotation))

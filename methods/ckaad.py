@@ -5,11 +5,12 @@ push every reconstruction towards normal features. With an anomaly ratio of 0 an
 reconstruction, the baseline `recon`.
 
 Reconstructed by us, where the paper's text leaves it open: the widths of the autoencoder and its 1x1 heads; the
-number of labelled anomalies in a batch (the anomaly ratio's own share, at least four); energies and losses are summed over
-layers; elastic pseudo-anomalies are drawn once per run, so that their features can be computed once; the smoothing
+number of labelled anomalies in a batch (the anomaly ratio's own share, at least four); energies and losses are summed
+over layers; elastic pseudo-anomalies are drawn once per run, so that their features are computed once; the smoothing
 width and the number of scored pixels scale with the image size.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -86,7 +87,12 @@ class CKAADConfig(WeaklySupervisedConfig):
 
     def check(self, image_size: int) -> None:
         """Backbone, layers and weights exist; the deepest layer is large enough for a bottleneck."""
-        check_backbone(self.backbone, self.layers, self.weights)
+        strides = check_backbone(self.backbone, self.layers, self.weights)
+        if any(later != 2 * earlier for earlier, later in itertools.pairwise(strides)):
+            raise RequestError(
+                f"method.layers={list(self.layers)} lie at strides {list(strides)} of backbone '{self.backbone}'",
+                allowed="layers that follow each other at strides that double, such as 4, 8, 16",
+            )
         if image_size < 64:
             raise RequestError(f"image_size={image_size} is too small for this method", allowed="64 or more")
 

@@ -8,7 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,8 @@ class RayResources:
     gpus_per_lane: float = 1.0
     storage: str | None = None
     """A path or URL that all nodes share, needed on a cluster."""
+    prefer_gpu: bool = False
+    """Use CUDA if the cluster has GPUs, whatever this machine has."""
 
 
 class LanesLostError(RuntimeError):
@@ -61,8 +63,10 @@ def launch_ray(
     """
     with _ray(resources.address), tempfile.TemporaryDirectory(prefix="adbench-") as scratch:
         name = f"dispatcher-{uuid.uuid4().hex[:8]}"
-        actor = ray.remote(Dispatcher).options(name=name, namespace=NAMESPACE, num_cpus=0).remote(list(cells))
+        if resources.prefer_gpu and ray.cluster_resources().get("GPU", 0) >= resources.gpus_per_lane:
+            surroundings = replace(surroundings, device="cuda")
         count = min(len(cells), _lane_count(surroundings, resources))
+        actor = ray.remote(Dispatcher).options(name=name, namespace=NAMESPACE, num_cpus=0).remote(list(cells))
         messages: list[Event] = []
         lanes = [
             _Lane(index, name, surroundings, resources, resources.storage or scratch, messages)

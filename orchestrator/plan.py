@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from adbench.datasets.base import Dataset, Modality
@@ -36,6 +37,7 @@ def make_plan(request: Request, overrides: Overrides) -> Plan:
     Raises RequestError for an unknown name, a wrong parameter, and for all data that is missing or broken at once.
     """
     variants = [variant for spec in request.methods for variant in _variants(spec, request, overrides)]
+    _refuse_fixed(overrides, variants)
     _refuse_unplaced("method", overrides.method_params, [fields for _, _, fields in variants])
     opened = _open_all(request, overrides)
     _refuse_unplaced("dataset", overrides.dataset_params, [set(type(d).config_class.model_fields) for _, d in opened])
@@ -89,12 +91,27 @@ def _variants(
 def _method_config(name: str, params: Mapping[str, Any], request: Request, modality: Modality) -> MethodConfig:
     kind = method_class(name).config_class
     merged = {**kind.preset(request.budget, modality), **params, **method_entry(name).fixed}
+    if isinstance(merged.get("weights"), str):
+        merged["weights"] = str(Path(merged["weights"]).expanduser().absolute())
     config = validate(kind, merged, prefix="method.", owner=name)
     config.check(request.pixels())
     return config
 
 
+def _refuse_fixed(overrides: Overrides, variants: list[tuple[str, dict[str, Any], set[str]]]) -> None:
+    """A parameter that every chosen method fixes cannot be set."""
+    for key in overrides.method_params:
+        fixed = {name: method_entry(name).fixed for name, _, _ in variants}
+        if all(key in values for values in fixed.values()):
+            name, values = next(iter(fixed.items()))
+            raise RequestError(
+                f"method.{key} cannot be set: method '{name}' fixes it at {values[key]}",
+                remedy="choose another method",
+            )
+
+
 def _refuse_unplaced(room: str, given: Mapping[str, Any], known: list[set[str]]) -> None:
+    """A parameter that none of the chosen has is a mistake; that only some have it is not."""
     for key in given:
         if not any(key in names for names in known):
             names = set().union(*known)
@@ -106,8 +123,9 @@ def _open_all(request: Request, overrides: Overrides) -> list[tuple[DatasetSpec,
     for spec in request.datasets:
         fields = dataset_class(spec.name).config_class.model_fields
         placed = {key: value for key, value in overrides.dataset_params.items() if key in fields}
+        params = _with_absolute_root({**spec.params, **placed}, "root" in fields, spec.name, request.data_root)
         try:
-            opened.append((spec, open_dataset(spec.name, {**spec.params, **placed})))
+            opened.append((spec, open_dataset(spec.name, params)))
         except RequestError as error:
             problems.append(error)
     if len(problems) == 1:
@@ -115,6 +133,14 @@ def _open_all(request: Request, overrides: Overrides) -> list[tuple[DatasetSpec,
     if problems:
         raise RequestError("\n".join("\n".join(problem.lines()) for problem in problems))
     return opened
+
+
+def _with_absolute_root(params: dict[str, Any], takes_root: bool, name: str, data_root: str | None) -> dict[str, Any]:
+    """A dataset's root within data_root= where given (default: its name); absolute, for workers change directory."""
+    if not takes_root or (params.get("root") is None and data_root is None):
+        return params
+    root = Path(data_root or "") / Path(str(params.get("root") or name)).expanduser()
+    return {**params, "root": str(root.absolute())}
 
 
 def _categories(spec: DatasetSpec, dataset: Dataset) -> tuple[str, ...]:

@@ -72,7 +72,8 @@ def resolve_device(request: Request) -> Literal["cpu", "cuda"]:
     if request.device == "cpu":
         return "cpu"
     if ray_address(request):
-        # The cluster's machines, not this one, must have the GPUs; lanes are refused there if they do not.
+        # The cluster's machines, not this one, must have the GPUs: `auto` is settled there, and lanes are refused
+        # there if CUDA is asked for and missing.
         return "cuda" if request.device == "cuda" else "cpu"
     import torch
 
@@ -171,6 +172,7 @@ def _launch(request: Request, todo: list[Cell], surroundings: Surroundings, hand
         cpus_per_lane=request.cpus_per_lane,
         gpus_per_lane=request.gpus_per_lane,
         storage=f"{request.out.rstrip('/')}/logs/ray" if address else None,
+        prefer_gpu=bool(address) and request.device == "auto",
     )
     launch_ray(todo, surroundings, resources, handle)
 

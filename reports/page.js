@@ -29,9 +29,13 @@ const metricOf = (name) => model.metrics.find((metric) => metric.name === name);
 
 // Filters
 
+// Without a chosen modality a dataset's slice is found by the dataset alone.
 const current = () =>
   model.slices.findIndex(
-    (part) => part.budget === state.budget && (part.modality ?? "") === state.modality && (part.dataset ?? "") === state.dataset,
+    (part) =>
+      part.budget === state.budget &&
+      (part.dataset ?? "") === state.dataset &&
+      (part.modality === state.modality || !state.modality && (part.modality === null || state.dataset)),
   );
 const slice = () => model.slices[current()];
 
@@ -46,16 +50,13 @@ function chooseFilters() {
   const inBudget = model.slices.filter((part) => part.budget === state.budget);
   const modalities = inBudget.filter((part) => part.modality !== null && part.dataset === null).map((part) => part.modality);
   state.budget = fill(byId("budget"), model.budgets.map((name) => [name, name]), state.budget);
-  const all = modalities.length > 1 ? [["", "all"]] : [];
-  state.modality = fill(byId("modality"), [...all, ...modalities.map((name) => [name, name])], state.modality);
+  state.modality = fill(byId("modality"), [["", "all"], ...modalities.map((name) => [name, name])], state.modality);
   const datasets = inBudget.filter((part) => part.dataset !== null && (!state.modality || part.modality === state.modality));
   state.dataset = fill(
     byId("dataset"),
     [["", "all"], ...datasets.map((part) => [part.dataset, part.dataset])],
     state.dataset,
   );
-  const owner = datasets.find((part) => part.dataset === state.dataset);
-  if (owner) state.modality = byId("modality").value = owner.modality;
   const names = model.metrics.map((metric) => [metric.name, metric.title]);
   state.metric = names.length ? fill(byId("metric"), names, state.metric) : "";
   state.cost = fill(byId("cost-axis"), Object.entries(model.costs), state.cost);

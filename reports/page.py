@@ -58,6 +58,7 @@ def render_page(store: ResultStore, suite: str | None = None) -> Path:
     page = render(board, build_gallery(board, store.gallery)).encode()
     folder = store._folder  # the one that the store itself writes to, whatever file system that is on
     with folder.explained("write to the results folder"):
+        folder.make("report")
         folder.write(PAGE, page)
     if isinstance(folder, LocalFolder):
         return folder.local / PAGE

@@ -1,12 +1,14 @@
 """Fixtures that more than one room's tests use."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from adbench.reports.schema import (
     METRIC_COLUMNS,
@@ -121,3 +123,68 @@ def _make_result(**overrides: Any) -> RunResult:
 def make_result() -> Callable[..., RunResult]:
     """The factory of results; see _make_result."""
     return _make_result
+
+
+def _draw_square(rng: np.random.Generator, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """A noisy grating uint8 [H, W, 3], and a bright blob's mask bool [H, W] somewhere on it."""
+    y, x = np.mgrid[:height, :width]
+    grating = 90 + 30 * np.sin(2 * np.pi * x / 8 + rng.uniform(0, 2 * np.pi))
+    image = grating[..., None] + rng.normal(0, 4, (height, width, 3))
+    radius = min(height, width) / 5
+    centre = rng.uniform(radius, height - radius), rng.uniform(radius, width - radius)
+    blob = (y - centre[0]) ** 2 + (x - centre[1]) ** 2 <= radius**2
+    return np.clip(image, 0, 255).astype(np.uint8), blob
+
+
+def _mvtec_folder(
+    base: Path,
+    *,
+    train: int = 4,
+    validation: int = 0,
+    test: int = 2,
+    defects: Mapping[str, int] | None = None,
+    labelled: Mapping[str, int] | None = None,
+    masks: bool = True,
+    size: tuple[int, int] = (24, 32),
+    seed: int = 0,
+) -> Path:
+    """Write one category in the MVTec AD layout at ``base`` and return it; equal arguments give equal pixels.
+
+    Normal images ``{train,validation,test}/good/NNN.png`` are gratings of ``size`` (height, width); ``defects`` counts
+    the images of each ``test/DEFECT``, ``labelled`` those of each ``train/DEFECT``: both bear a bright blob, whose mask
+    is ``ground_truth/DEFECT/NNN_mask.png`` for those of test.
+    """
+    rng = np.random.default_rng(seed)
+    counts = {
+        **{f"{part}/good": n for part, n in (("train", train), ("validation", validation), ("test", test)) if n},
+        **{f"test/{name}": n for name, n in ({"blob": 2} if defects is None else defects).items()},
+        **{f"train/{name}": n for name, n in (labelled or {}).items()},
+    }
+    for folder, count in counts.items():
+        (base / folder).mkdir(parents=True, exist_ok=True)
+        part, defect = folder.split("/")
+        for index in range(count):
+            image, blob = _draw_square(rng, *size)
+            if defect != "good":
+                image[blob] = 250
+            Image.fromarray(image).save(base / folder / f"{index:03d}.png")
+            if masks and defect != "good" and part == "test":
+                truth = base / "ground_truth" / defect
+                truth.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(blob).save(truth / f"{index:03d}_mask.png")
+    return base
+
+
+@pytest.fixture(scope="session")
+def mvtec_folder() -> Callable[..., Path]:
+    """The writer of miniature folders in the MVTec AD layout; see _mvtec_folder."""
+    return _mvtec_folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """No test reads or fills the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("adbench-cache")
+        patch.setenv("ADBENCH_CACHE", str(folder))
+        yield folder

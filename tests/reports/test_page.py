@@ -200,14 +200,14 @@ def test_every_figure_is_one_that_plotly_accepts(store: ResultStore, make_result
     board = board_of(store)
     accepted = 0
     for part in board.slices:
-        for metric in board.metrics:
+        for metric in ("image_auroc", "image_ece"):  # one that rises and one that falls with quality
             tables = figures.category_values(board.sorted, part.budget, metric)
             found = [figures.heat_map(board.sorted, part, metric, tables)]
             found += [figures.cost_scatter(board.sorted, part, metric, cost) for cost in COSTS]
             for figure in filter(None, found):
                 go.Figure(figure)  # raises for an unknown attribute or a wrong value
                 accepted += 1
-    assert accepted >= 3 * len(board.metrics)
+    assert accepted >= 6
 
 
 def test_heat_map_shows_values_and_marks_gaps(store: ResultStore, make_result: Make) -> None:
