@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import platformdirs
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 DEFAULT_MAX_BYTES = 20 * 2**30
@@ -66,16 +66,20 @@ class Cache:
         digest = _digest({**key, "format": _FORMAT, "shape": list(shape), "dtype": np.dtype(dtype).name})
         folder = self.root / digest
         began, built = time.monotonic(), False
-        if not (folder / _ENTRY).exists():
-            self.root.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.root / f"{digest}.lock"):
-                if not (folder / _ENTRY).exists():
-                    self._build(folder, key, shape, dtype, fill)
-                    built = True
+        while True:
+            try:
+                stored, build_seconds = _open(folder)
+                break
+            except FileNotFoundError:  # Not built yet, or evicted by another process just now.
+                self.root.mkdir(parents=True, exist_ok=True)
+                with FileLock(self._lock_path(digest)):
+                    if not (folder / _ENTRY).exists():
+                        self._build(folder, key, shape, dtype, fill)
+                        built = True
+            except (ValueError, EOFError):  # Torn by a loss of power.
+                self._remove(digest)
         if not built and key["what"] == "features":  # What was spent waiting for another builder is not spared.
-            self.borrowed_feature_seconds += max(0.0, _build_seconds(folder) - (time.monotonic() - began))
-        os.utime(folder / _ENTRY)
-        stored: NDArray[Any] = np.load(folder / _ARRAY, mmap_mode="r")
+            self.borrowed_feature_seconds += max(0.0, build_seconds - (time.monotonic() - began))
         return stored
 
     def _build(
@@ -92,6 +96,7 @@ class Cache:
         try:
             began = time.monotonic()
             array = np.lib.format.open_memmap(building / _ARRAY, mode="w+", dtype=dtype, shape=shape)
+            _reserve(building / _ARRAY)
             fill(array)
             array.flush()
             entry = {"key": dict(key), "bytes": array.nbytes, "seconds": time.monotonic() - began}
@@ -126,15 +131,18 @@ class Cache:
                 continue
 
     def clear(self) -> int:
-        """Remove every entry; the number of bytes freed."""
+        """Remove every entry, and what dead builders left; the number of bytes of the entries."""
         freed = 0
         for entry in list(self.entries()):
             freed += entry.bytes
             self._remove(entry.digest)
+        if self.root is not None and self.root.is_dir():
+            self._remove_leftovers(self.root)
         return freed
 
     def _remove(self, digest: str) -> None:
-        # Renamed first, so that no reader meets a half-removed entry; open memory maps stay valid.
+        # Renamed first, so that no reader meets a half-removed entry; open memory maps stay valid. The lock stays:
+        # another process may be waiting on it.
         assert self.root is not None
         doomed = self.root / f".{digest}-{os.getpid()}-{time.time_ns()}"
         try:
@@ -142,11 +150,38 @@ class Cache:
         except FileNotFoundError:
             return
         shutil.rmtree(doomed, ignore_errors=True)
-        (self.root / f"{digest}.lock").unlink(missing_ok=True)
+
+    def _remove_leftovers(self, root: Path) -> None:
+        hidden = [path for path in root.iterdir() if path.name.startswith(".") and path.is_dir()]
+        digests = {path.name[1:].split("-")[0] for path in hidden} | {path.stem for path in root.glob("*.lock")}
+        for digest in digests:
+            try:
+                with FileLock(self._lock_path(digest), timeout=0):
+                    for path in hidden:
+                        if path.name[1:].startswith(digest):
+                            shutil.rmtree(path, ignore_errors=True)
+                    self._lock_path(digest).unlink(missing_ok=True)
+            except Timeout:  # Being built just now.
+                continue
+
+    def _lock_path(self, digest: str) -> Path:
+        assert self.root is not None
+        return self.root / f"{digest}.lock"
 
 
-def _build_seconds(folder: Path) -> float:
-    return float(json.loads((folder / _ENTRY).read_text(encoding="utf-8"))["seconds"])
+def _open(folder: Path) -> tuple[NDArray[Any], float]:
+    """The array of a complete entry, read-only, and the seconds that building it took."""
+    entry = json.loads((folder / _ENTRY).read_text(encoding="utf-8"))
+    array: NDArray[Any] = np.load(folder / _ARRAY, mmap_mode="r")
+    os.utime(folder / _ENTRY)
+    return array, float(entry["seconds"])
+
+
+def _reserve(path: Path) -> None:
+    """Take the file's space now: on a full disk this raises OSError, writing to the memory map would kill us."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _digest(key: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Which image is trained on, labelled, validated on or tested on: deterministic, disjoint, grouped."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -45,10 +46,13 @@ def make_split(samples: Sequence[Sample], category: str, seed: int, rule: SplitR
     """Deal the samples of ``category`` into roles.
 
     Deterministic in (image ids or groups, category, seed), whatever the order of ``samples``; no group has images
-    in two roles. Raises RequestError if train or test would be empty.
+    in two roles, unless the dataset's own roles put them there. Anomalies that the dataset assigns to train become
+    labelled. Raises RequestError if train or test would be empty.
     """
     order = _Order(category, seed)
     roles: dict[Role, list[Sample]] = {role: [s for s in samples if s.role == role] for role in ROLES}
+    defects, roles["train"] = _by_label(roles["train"])
+    roles["labelled"] += defects
     _deal_unassigned(roles, [sample for sample in samples if sample.role is None], order, rule)
     if rule.labelled_from_test:
         anomalies, rest = _by_label(roles["test"])
@@ -116,13 +120,16 @@ def _without_groups(samples: list[Sample], taken: list[Sample]) -> list[Sample]:
 
 
 def _cut(groups: list[list[Sample]], shares: Sequence[float]) -> list[list[Sample]]:
-    """Cut an ordered list of groups into parts of about the given shares of the samples."""
+    """Cut an ordered list of groups into parts of about the given shares of the samples.
+
+    A group goes where its middle lies, so that a large one does not fill a small part.
+    """
     total = sum(map(len, groups))
     edges = [round(total * sum(shares[: part + 1]) / sum(shares)) for part in range(len(shares))]
     parts: list[list[Sample]] = [[] for _ in shares]
     dealt = 0
     for group in groups:
-        part = next(index for index, edge in enumerate(edges) if dealt < edge)
+        part = next(index for index, edge in enumerate(edges) if dealt + len(group) / 2 < edge)
         parts[part] += group
         dealt += len(group)
     return parts
@@ -142,14 +149,26 @@ def _deal_unassigned(roles: dict[Role, list[Sample]], samples: list[Sample], ord
 
 
 def _carve_val(roles: dict[Role, list[Sample]], order: _Order, rule: SplitRule) -> None:
-    if not any(sample.label == 0 for sample in roles["val"]):
-        groups = order.groups(roles["train"])
-        if len(groups) > 1 and rule.val_from_train:
-            count = max(1, round(len(roles["train"]) * rule.val_from_train))
-            share = count / len(roles["train"])
-            val, roles["train"] = _cut(groups, (share, 1 - share))
-            roles["val"] += val
+    if not any(sample.label == 0 for sample in roles["val"]) and rule.val_from_train:
+        _move_to_val(roles, "train", max(1, round(len(roles["train"]) * rule.val_from_train)), order)
     if not any(sample.label for sample in roles["val"]):
-        anomalies, _ = _by_label(roles["labelled"])
-        val, roles["labelled"] = _cut(order.groups(anomalies), (POOL_SHARE_FOR_VAL, 1 - POOL_SHARE_FOR_VAL))
-        roles["val"] += val
+        _move_to_val(roles, "labelled", round(len(roles["labelled"]) * POOL_SHARE_FOR_VAL), order)
+
+
+def _move_to_val(roles: dict[Role, list[Sample]], source: Role, wanted: int, order: _Order) -> None:
+    """Move groups with about ``wanted`` samples of ``source`` to val, with whatever else train and labelled have of
+    them; neither ``source`` nor train is emptied."""
+    groups = order.groups(roles[source])
+    if wanted:  # At least the smallest group, even where every group is larger than wanted.
+        wanted = min(max(wanted, min(map(len, groups), default=0)), len(roles[source]) - 1)
+    in_train = Counter(map(_group, roles["train"]))
+    left, taken, chosen = len(roles["train"]), 0, set()
+    for group in groups:
+        name = _group(group[0])
+        if taken + len(group) <= wanted and (source == "train" or in_train[name] < left):
+            chosen.add(name)
+            taken += len(group)
+            left -= in_train[name]
+    for role in ("train", "labelled"):
+        roles["val"] += [sample for sample in roles[role] if _group(sample) in chosen]
+        roles[role] = [sample for sample in roles[role] if _group(sample) not in chosen]

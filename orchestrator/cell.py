@@ -31,6 +31,7 @@ class Cell(BaseModel):
     fingerprint: str
     split_seed: int
     split_hash: str
+    """Of the split with its whole pool of labelled anomalies: the same for methods that are to be compared."""
     seed: int
     budget: Budget
     image_size: int

@@ -205,8 +205,12 @@ def _lane_count(surroundings: Surroundings, resources: RayResources) -> int:
 def local_ray_works() -> dict[str, float]:
     """Start Ray and run a task on it; the resources it offers."""
     with _ray(None):
-        assert ray.get(ray.remote(os.getpid).options(num_cpus=1).remote()) != os.getpid()
+        ray.get(ray.remote(_answer).remote())
         return dict(ray.cluster_resources())
+
+
+def _answer() -> bool:
+    return True
 
 
 @contextlib.contextmanager

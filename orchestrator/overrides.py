@@ -56,7 +56,7 @@ def parse_overrides(arguments: Sequence[str]) -> Overrides:
 def _parse(argument: str) -> tuple[str, list[Any] | None]:
     """The key and its values; None for a removal (~key)."""
     key, separator, text = argument.partition("=")
-    if not separator and not argument.startswith("~"):
+    if not key.lstrip("+") or (not separator and not argument.startswith("~")):
         raise RequestError(
             f"'{argument}' is not an override", allowed=GRAMMAR, remedy=f"write {argument}=VALUE, or drop it"
         )

@@ -10,7 +10,7 @@ from adbench.datasets.base import Dataset, Modality
 from adbench.datasets.errors import RequestError, unknown_name
 from adbench.datasets.parameters import validate
 from adbench.datasets.registry import dataset_class, open_dataset
-from adbench.datasets.splits import Split, choose_labelled, make_split
+from adbench.datasets.splits import Split, make_split
 from adbench.methods.base import MethodConfig
 from adbench.methods.registry import method_class, method_entry
 from adbench.orchestrator.cell import Cell
@@ -28,7 +28,7 @@ class Plan:
     request: Request
     cells: tuple[Cell, ...]
     splits: Mapping[str, Split]
-    """Each distinct split by ``dataset-category-hash``."""
+    """Each split by ``dataset-category-hash``, with all anomalies that may be labelled."""
 
 
 def make_plan(request: Request, overrides: Overrides) -> Plan:
@@ -49,11 +49,10 @@ def make_plan(request: Request, overrides: Overrides) -> Plan:
     splits: dict[str, Split] = {}
     for spec, dataset, categories in chosen:
         for category in categories:
-            whole = make_split(dataset.samples(category), category, request.split_seed, dataset.split_rule())
+            split = make_split(dataset.samples(category), category, request.split_seed, dataset.split_rule())
+            splits[f"{spec.name}-{category}-{split.hash}"] = split
             for seed, (name, params, _) in itertools.product(request.seeds, variants):
                 config = _method_config(name, params, request, dataset.modality(category))
-                split = choose_labelled(whole, *config.labelled_request(), category, request.split_seed)
-                splits[f"{spec.name}-{category}-{split.hash}"] = split
                 cell = Cell(
                     suite=request.name,
                     method=name,

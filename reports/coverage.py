@@ -8,18 +8,22 @@ import pandas as pd
 
 from adbench.reports.leaderboard import Leaderboard
 
-LONGEST_ERROR = 20_000  # characters kept of one traceback: its beginning and its end
+LONGEST_ERROR = 6000  # characters kept of one traceback: its beginning and its end
+MOST_ERRORS = 40  # tracebacks kept; the others are in the run table
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Failed cells of one row of the leaderboard that ended with the same error."""
+    """Failed cells of one row of the leaderboard that ended with the same error.
+
+    ``error`` is the whole of one of them, or None beyond the first MOST_ERRORS.
+    """
 
     method: str
     budget: str
     cells: tuple[str, ...]
     summary: str
-    error: str
+    error: str | None
     command: str
 
 
@@ -86,10 +90,12 @@ def _failures(board: Leaderboard, current: pd.DataFrame) -> tuple[Failure, ...]:
             budget=str(budget),
             cells=_cells(board, own["place"].astype(int), own["seed"].astype(int)),
             summary=str(summary),
-            error=_shortened(str(own["error"].iloc[0])),
+            error=_shortened(str(own["error"].iloc[0])) if position < MOST_ERRORS else None,
             command=str(own["command"].iloc[0]),
         )
-        for (budget, entry, summary), own in failed.groupby(["budget", "entry", "summary"], sort=True)
+        for position, ((budget, entry, summary), own) in enumerate(
+            failed.groupby(["budget", "entry", "summary"], sort=True)
+        )
     )
 
 

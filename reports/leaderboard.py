@@ -27,6 +27,8 @@ COSTS: dict[str, str] = {
 DRAWN = ("image_auroc", "image_ap")
 """Metrics that the images table determines, so that test images can be resampled."""
 
+MOST_NAMED = 100
+
 _SAME_DATA = ("dataset_fingerprint", "split_hash", "metric_version")
 
 
@@ -81,6 +83,7 @@ class Slice:
     n_shared_cells: int
     n_shared_categories: int
     left_out: tuple[str, ...]
+    """A sentence for each cell that is not shared, and one that counts those beyond MOST_NAMED."""
     metrics: dict[str, Aggregate]
     costs: tuple[Cost | None, ...]
 
@@ -224,8 +227,9 @@ class _Grid:
         return Cost(**means, hardware=tuple(hardware))
 
     def left_out(self, methods: statistics.Bools, cells: statistics.Bools) -> Iterator[str]:
-        """One sentence for each cell that is not shared: whose fault it is."""
-        for column in np.flatnonzero(cells):
+        """One sentence for each cell that is not shared: which methods lack it, or why it does not count."""
+        columns = np.flatnonzero(cells)
+        for column in columns[:MOST_NAMED]:
             cell = f"{self.categories[self.place[column]].label}, seed {self.seed[column]}"
             if self.differs[column]:
                 yield f"{cell}: data, split or metric version differ between methods"
@@ -236,6 +240,8 @@ class _Grid:
                 if self.status[entry, column] != "ok"
             ]
             yield f"{cell}: {', '.join(lacking)}"
+        if len(columns) > MOST_NAMED:
+            yield f"and {len(columns) - MOST_NAMED} more, see Coverage"
 
     def slice(self, budget: str, modality: str | None, dataset: str | None, metrics: tuple[str, ...]) -> Slice:
         """Everything shown for the categories of a modality and dataset (None: all)."""

@@ -38,7 +38,8 @@ DEFAULT_COLUMNS = (
     "aupro_005",
     "spro_005",
 )
-MOST_TABLE_BYTES = 1_500_000  # of the compressed run table, before base64
+MOST_TABLE_BYTES = 1_100_000  # of the compressed run table, before base64
+_SAMPLE = 1000  # rows from which the size of all is guessed
 
 _FOLDER = Path(__file__).parent
 _SCRIPTS = ("page_figures.js", "page_runs.js", "page.js")  # the last one starts the page
@@ -132,7 +133,7 @@ def _json(value: Any) -> Markup:
 
 def _gzip(value: Any) -> bytes:
     text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-    return gzip.compress(text.encode("utf-8", "replace"), compresslevel=9, mtime=0)
+    return gzip.compress(text.encode("utf-8", "replace"), compresslevel=6, mtime=0)
 
 
 def _packed(value: Any) -> Markup:
@@ -198,16 +199,18 @@ def _plain(value: Any) -> Any:
 
 
 def _run_table(board: Leaderboard) -> tuple[Mapping[str, Any], int]:
-    """All runs, newest first, by column; the oldest are left off where the page would grow too large."""
+    """The runs by column, those that count first, then the newest; the last are left off a page too large."""
     runs = board.sorted.runs.sort_values(["finished_at", "run_id"], ascending=False, kind="stable")
+    runs = pd.concat([runs[runs["standing"] == "current"], runs[runs["standing"] != "current"]])
     # ranked columns first: a table too wide to read begins with what readers look for
     last = [name for name in (*VAL_METRIC_COLUMNS, "error", "notes", "command") if name in runs.columns]
     first = [name for name in runs.columns if name not in (*last, *METRIC_COLUMNS)]
     names = [*first, *METRIC_COLUMNS, *last]
-    count = len(runs)
+    table = {name: [_plain(value) for value in runs[name].head(_SAMPLE).astype(object)] for name in names}
+    bytes_a_row = max(1, len(_gzip(table)) // max(1, min(_SAMPLE, len(runs))))
+    count = min(len(runs), 2 * MOST_TABLE_BYTES // bytes_a_row)
     while True:
-        kept = runs.head(count)
-        table = {name: [_plain(value) for value in kept[name].astype(object)] for name in names}
+        table = {name: [_plain(value) for value in runs[name].head(count).astype(object)] for name in names}
         if count == 0 or len(_gzip(table)) <= MOST_TABLE_BYTES:
             return {"count": count, "total": len(runs), "columns": table}, count
-        count //= 2
+        count = count * 3 // 4

@@ -150,9 +150,9 @@ def _mvtec_folder(
 ) -> Path:
     """Write one category in the MVTec AD layout at ``base`` and return it; equal arguments give equal pixels.
 
-    Normal images ``{train,validation,test}/good/NNN.png`` are gratings of ``size`` (height, width); ``defects`` counts
-    the images of each ``test/DEFECT``, ``labelled`` those of each ``train/DEFECT``: both bear a bright blob, whose mask
-    is ``ground_truth/DEFECT/NNN_mask.png`` for those of test.
+    Normal images ``{train,validation,test}/good/NNN.png`` are gratings of ``size`` (height, width). ``defects``
+    counts the images of each ``test/DEFECT``, ``labelled`` those of each ``train/DEFECT``: both bear a bright blob,
+    whose mask is ``ground_truth/DEFECT/NNN_mask.png`` for those of test.
     """
     rng = np.random.default_rng(seed)
     counts = {

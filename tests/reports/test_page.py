@@ -87,6 +87,12 @@ def test_empty_store_gives_a_page_that_says_so(store: ResultStore) -> None:
     assert document.model()["slices"] == []
 
 
+def test_store_of_trials_alone_gives_a_page_that_says_so(store: ResultStore, make_result: Make) -> None:
+    store.append(make_result(sweep_id="s"))
+    document = Document(render_page(store).read_text(encoding="utf-8"))
+    assert "1 trial of a search, which no mean or rank counts" in " ".join(document.text.split())
+
+
 def test_page_is_written_whole_into_the_results_folder(store: ResultStore, make_result: Make) -> None:
     fill(store, make_result)
     path = render_page(store)
@@ -184,14 +190,16 @@ def test_too_many_runs_keep_the_newest_and_say_so(
     store: ResultStore, make_result: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(store, make_result)
+    store.append(make_result(run_id="trial", sweep_id="s", started_at=NOW))
     whole = len(page._gzip(page._run_table(board_of(store))[0]["columns"]))
     monkeypatch.setattr(page, "MOST_TABLE_BYTES", whole - 1)
     document = Document(render_page(store).read_text(encoding="utf-8"))
     kept = document.packed()["runs"]
-    newest = store.runs().sort_values("finished_at", ascending=False)["run_id"].head(2)
-    assert (kept["count"], kept["total"]) == (2, 4)
+    runs = store.runs().sort_values("finished_at", ascending=False)
+    newest = runs.loc[runs["sweep_id"].isna(), "run_id"].head(3)
+    assert (kept["count"], kept["total"]) == (3, 5)
     assert kept["columns"]["run_id"] == newest.tolist()
-    assert "only the newest 2 of 4 runs" in document.text
+    assert "only 3 of 5 runs" in document.text
 
 
 def test_every_figure_is_one_that_plotly_accepts(store: ResultStore, make_result: Make) -> None:

@@ -1,0 +1,116 @@
+"""Fixtures of the orchestrator's tests: tiny requests, a plug-in package with methods that misbehave, one Ray."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from adbench.orchestrator.compose import compose
+from adbench.orchestrator.overrides import parse_overrides
+from adbench.orchestrator.plan import Plan, make_plan
+
+FAULTY_METHODS = '''
+"""Methods that misbehave, registered by entry points as anyone's package would."""
+import os, signal, time
+from typing import ClassVar
+import torch
+from adbench.methods.base import Method, MethodConfig
+
+
+class _Base(Method):
+    version, paper, config_class = "1", "none", MethodConfig
+
+    def fit(self, train_images, labelled):
+        raise NotImplementedError
+
+    def predict_batch(self, images):
+        return images.mean(dim=(1, 2, 3)), images.mean(dim=1)
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        pass
+
+
+class Raises(_Base):
+    def fit(self, train_images, labelled):
+        raise RuntimeError("deliberate failure")
+
+
+class Dies(_Base):
+    def fit(self, train_images, labelled):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Slow(_Base):
+    def fit(self, train_images, labelled):
+        for epoch in range(1, 601):
+            time.sleep(0.1)
+            self.context.report(epoch, {"loss": 1.0})
+
+
+class Brightness(_Base):
+    def fit(self, train_images, labelled):
+        self.context.report(1, {"loss": 0.5})
+'''
+
+
+@pytest.fixture(scope="session")
+def faulty_methods(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A package on the path, also of child processes, with the methods raises, dies, slow and brightness."""
+    folder = tmp_path_factory.mktemp("plugin")
+    (folder / "adbench_faulty.py").write_text(FAULTY_METHODS)
+    info = folder / "adbench_faulty-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: adbench-faulty\nVersion: 1.0\n")
+    lines = [f"{name.lower()} = adbench_faulty:{name}" for name in ("Raises", "Dies", "Slow", "Brightness")]
+    (info / "entry_points.txt").write_text("[adbench.methods]\n" + "\n".join(lines) + "\n")
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), *([before] if before else [])])
+    sys.path.insert(0, str(folder))
+    yield folder
+    sys.path.remove(str(folder))
+    if before is None:
+        del os.environ["PYTHONPATH"]
+    else:
+        os.environ["PYTHONPATH"] = before
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The tests share one cache folder that is not the user's."""
+    before = os.environ.get("ADBENCH_CACHE")
+    os.environ["ADBENCH_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    if before is None:
+        del os.environ["ADBENCH_CACHE"]
+    else:
+        os.environ["ADBENCH_CACHE"] = before
+
+
+@pytest.fixture
+def adbench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Run the command line in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Result:
+        from adbench.orchestrator.cli import main
+
+        return CliRunner().invoke(main, list(arguments))
+
+    return run
+
+
+@pytest.fixture
+def plan_of() -> Callable[..., Plan]:
+    """A plan from overrides, as the command line makes it."""
+
+    def plan(*overrides: str) -> Plan:
+        parsed = parse_overrides(overrides)
+        return make_plan(compose(parsed), parsed)
+
+    return plan

@@ -1,0 +1,84 @@
+"""Every cell goes to exactly one lane; events come out in order; a stop is final."""
+
+from datetime import UTC, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adbench.orchestrator.cell import Cell
+from adbench.orchestrator.dispatcher import Dispatcher
+from adbench.orchestrator.events import CellFinished, CellProgress, CellStarted
+from adbench.orchestrator.record import lost_cell
+
+
+def _cells(count: int) -> list[Cell]:
+    return [
+        Cell(
+            suite="s",
+            method="recon",
+            method_version="1",
+            params={},
+            dataset="phantom",
+            dataset_params={},
+            category="weave",
+            modality="industrial",
+            fingerprint="f",
+            split_seed=0,
+            split_hash="h",
+            seed=seed,
+            budget="smoke",
+            image_size=64,
+            command="adbench run",
+        )
+        for seed in range(count)
+    ]
+
+
+@given(st.integers(0, 12), st.lists(st.sampled_from(["take", "end", "stop"]), max_size=60), st.integers(1, 4))
+def test_each_cell_once_whatever_the_lanes_do(count: int, steps: list[str], lanes: int) -> None:
+    dispatcher = Dispatcher(_cells(count))
+    taken: list[str] = []
+    busy: dict[int, Cell] = {}
+    for index, step in enumerate(steps):
+        lane = index % lanes
+        if step == "stop" and index % 7 == 0:
+            dispatcher.stop()
+        elif lane in busy and step == "end":
+            dispatcher.finish(lane, lost_cell(busy.pop(lane), "why"))
+        elif lane not in busy and (cell := dispatcher.next_cell(lane)):
+            busy[lane] = cell
+            taken.append(cell.run_id)
+        assert dispatcher.running() == busy
+    assert len(set(taken)) == len(taken)
+    events = dispatcher.fetch()
+    assert [event.cell.run_id for event in events if isinstance(event, CellStarted)] == taken
+    assert sum(isinstance(event, CellFinished) for event in events) == len(taken) - len(busy)
+    assert dispatcher.fetch() == []
+
+
+def test_progress_and_stop() -> None:
+    dispatcher = Dispatcher(_cells(3))
+    cell = dispatcher.next_cell(0)
+    assert cell is not None
+    assert dispatcher.report(0, 1, {"loss": 2.0}) is False
+    assert dispatcher.left() == 2
+    dispatcher.stop()
+    assert dispatcher.report(0, 2, {"loss": 1.0}) is True
+    assert dispatcher.next_cell(1) is None
+    assert dispatcher.left() == 0
+    dispatcher.abandon(0)
+    assert dispatcher.running() == {}
+    progress = [event for event in dispatcher.fetch() if isinstance(event, CellProgress)]
+    assert [(event.step, event.values["loss"], event.run_id) for event in progress] == [
+        (1, 2.0, cell.run_id),
+        (2, 1.0, cell.run_id),
+    ]
+
+
+def test_a_lost_cell_is_a_failed_row_that_stands_alone() -> None:
+    (cell,) = _cells(1)
+    before = datetime.now(UTC)
+    record = lost_cell(cell, "killed").record
+    assert (record.status, record.error, record.run_id) == ("failed", "killed", cell.run_id)
+    assert record.metrics == {}
+    assert record.started_at >= before

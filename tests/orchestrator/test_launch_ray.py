@@ -1,0 +1,149 @@
+"""Lanes on a real local Ray: same rows as without it; deaths cost one cell, kills and interrupts lose none."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import ray
+
+from adbench.orchestrator.events import CellFinished, CellProgress, CellStarted, Event
+from adbench.orchestrator.launch_inprocess import launch_inprocess
+from adbench.orchestrator.launch_ray import RayResources, _ray, launch_ray
+from adbench.orchestrator.plan import Plan
+from adbench.orchestrator.run_cell import Surroundings
+
+PlanOf = Callable[..., Plan]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def one_ray(faulty_methods: Path) -> Iterator[None]:
+    """One Ray for all tests here that need not end it."""
+    with _ray(None):
+        yield
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Surroundings:
+    return Surroundings(cache_dir=str(tmp_path / "cache"))
+
+
+def _collect(events: list[Event]) -> Callable[[Event], bool]:
+    def handle(event: Event) -> bool:
+        events.append(event)
+        return True
+
+    return handle
+
+
+def _finished(events: list[Event]) -> dict[str, CellFinished]:
+    return {event.cell.run_id: event for event in events if isinstance(event, CellFinished)}
+
+
+def test_lanes_give_the_same_bits_as_one_process(plan_of: PlanOf, here: Surroundings, one_ray: None) -> None:
+    cells = plan_of("suite=smoke").cells
+    on_lanes: list[Event] = []
+    alone: list[Event] = []
+    launch_ray(cells, here, RayResources(lanes=2), _collect(on_lanes))
+    launch_inprocess(cells, here, _collect(alone))
+    ours, theirs = _finished(on_lanes), _finished(alone)
+    assert set(ours) == set(theirs) == {cell.run_id for cell in cells}
+    for run_id, event in ours.items():
+        assert event.result.record.status == "ok", event.result.record.error
+        for mine, other in zip(event.result.images, theirs[run_id].result.images, strict=True):
+            np.testing.assert_array_equal(mine.scores, other.scores)
+        assert event.result.record.metrics == theirs[run_id].result.record.metrics
+    assert {event.lane for event in on_lanes if isinstance(event, CellStarted)} == {0, 1}
+    assert any(isinstance(event, CellProgress) for event in on_lanes)
+
+
+def test_a_dead_worker_costs_one_cell(plan_of: PlanOf, here: Surroundings, one_ray: None) -> None:
+    cells = plan_of("suite=smoke", "method=dies,raises,brightness", "category=weave").cells
+    events: list[Event] = []
+    launch_ray(cells, here, RayResources(lanes=1), _collect(events))
+    records = {event.cell.method: event.result.record for event in _finished(events).values()}
+    assert {name: record.status for name, record in records.items()} == {
+        "dies": "failed",
+        "raises": "failed",
+        "brightness": "ok",
+    }
+    assert "worker process died" in (records["dies"].error or "")
+    assert "deliberate failure" in (records["raises"].error or "")
+
+
+def test_a_stop_hands_out_nothing_more(plan_of: PlanOf, here: Surroundings, one_ray: None) -> None:
+    cells = plan_of("suite=smoke", "method=brightness,slow", "category=weave").cells
+    events: list[Event] = []
+
+    def stop_after_the_first(event: Event) -> bool:
+        events.append(event)
+        return not isinstance(event, CellFinished)
+
+    launch_ray(cells, here, RayResources(lanes=1), stop_after_the_first)
+    assert [event.cell.method for event in _finished(events).values()] == ["brightness"]
+
+
+def test_lanes_that_do_not_fit_are_refused(plan_of: PlanOf, here: Surroundings, one_ray: None) -> None:
+    from adbench.datasets.errors import RequestError
+
+    cells = plan_of("suite=smoke").cells
+    cpus = int(ray.cluster_resources()["CPU"])
+    with pytest.raises(RequestError, match="do not fit"):
+        launch_ray(cells, here, RayResources(lanes=cpus + 1), lambda event: True)
+
+
+def _start(*arguments: str, folder: Path) -> subprocess.Popen[str]:
+    log = (folder / "output.txt").open("a")
+    command = [sys.executable, "-m", "adbench.orchestrator.cli", "run", *arguments]
+    return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, text=True)
+
+
+def _wait_for(condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"no {what} within {seconds} s"
+        time.sleep(0.05)
+
+
+def test_killed_half_way_and_started_again(tmp_path: Path, faulty_methods: Path) -> None:
+    """SIGKILL of the driver: finished cells are kept, the same command runs only what is missing."""
+    ray.shutdown()
+    runs = tmp_path / "adbench-results" / "runs"
+    arguments = ("suite=smoke", "seed=range(0,3)", "lanes=1")
+    first = _start(*arguments, folder=tmp_path)
+    _wait_for(lambda: len(list(runs.glob("*.parquet"))) >= 3, "third row")
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    kept = pd.read_parquet(runs).set_index("run_id")
+    assert 3 <= len(kept) < 12
+    assert kept.index.is_unique
+
+    second = _start(*arguments, folder=tmp_path)
+    assert second.wait(timeout=300) == 0, (tmp_path / "output.txt").read_text()
+    everything = pd.read_parquet(runs).set_index("run_id")
+    assert len(everything) == 12
+    assert everything.index.is_unique
+    assert (everything["status"] == "ok").all()
+    assert (everything.loc[kept.index, "started_at"] == kept["started_at"]).all()
+    images = pd.read_parquet(tmp_path / "adbench-results" / "images")
+    assert not images.duplicated(["run_id", "split", "image_id"]).any()
+    assert set(images["run_id"]) == set(everything.index)
+
+
+def test_interrupt_records_what_is_finished(tmp_path: Path, faulty_methods: Path) -> None:
+    ray.shutdown()
+    runs = tmp_path / "adbench-results" / "runs"
+    process = _start("suite=smoke", "method=brightness,slow", "category=weave", "lanes=1", folder=tmp_path)
+    _wait_for(lambda: len(list(runs.glob("*.parquet"))) == 1, "row")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    output = (tmp_path / "output.txt").read_text()
+    assert "the same command continues" in output
+    assert "Traceback" not in output
+    assert list(pd.read_parquet(runs)["status"]) == ["ok"]

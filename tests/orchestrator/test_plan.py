@@ -1,0 +1,106 @@
+"""Suites and overrides -> cells."""
+
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from adbench.benchmark_suites.suites import suite_names
+from adbench.datasets.errors import RequestError
+from adbench.orchestrator.plan import Plan
+
+PlanOf = Callable[..., Plan]
+
+
+@pytest.mark.parametrize("suite", suite_names())
+def test_every_shipped_suite_makes_a_plan(suite: str, plan_of: PlanOf) -> None:
+    plan = plan_of(f"suite={suite}")
+    assert plan.cells
+    assert len({cell.run_id for cell in plan.cells}) == len(plan.cells)
+
+
+def test_quickstart_covers_what_it_promises(plan_of: PlanOf) -> None:
+    cells = plan_of("suite=quickstart").cells
+    data = {(cell.dataset, cell.category) for cell in cells}
+    assert {cell.method for cell in cells} >= {"ckaad", "recon"}
+    assert {
+        ("elpv", "mono"),
+        ("elpv", "poly"),
+        ("phantom", "weave"),
+        ("phantom", "kit"),
+        ("phantom", "brain"),
+    } <= data
+    assert {cell.seed for cell in cells} == {0, 1}
+    assert len(cells) == 2 * len(data) * 2
+
+
+def test_identity_is_what_changes_numbers_and_nothing_else(plan_of: PlanOf, tmp_path: Path) -> None:
+    def run_id(*overrides: str) -> str:
+        (cell,) = plan_of("suite=smoke", "method=ckaad", "category=weave", *overrides).cells
+        return cell.run_id
+
+    base = run_id()
+    same = ["device=cpu", f"out={tmp_path}", "lanes=1", "launcher=inprocess", "cell_timeout=9", "method.gamma=0.5"]
+    assert all(run_id(override) == base for override in same)
+    other = ["seed=1", "budget=quick", "image_size=96", "method.gamma=0.4", "split_seed=1", "dataset.contrast=0.9"]
+    ids = [run_id(override) for override in other]
+    # phantom assigns every role itself, so another split seed changes only which anomalies are labelled.
+    assert len({base, *ids}) == len(ids) + 1
+
+
+def test_two_suites_share_the_same_cell(plan_of: PlanOf, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("methods: [recon]\ndatasets: [{name: elpv, categories: [mono]}]\nbudget: quick\n")
+    theirs = {cell.run_id for cell in plan_of("suite=quickstart").cells}
+    (cell,) = plan_of(f"suite={mine}").cells
+    assert cell.suite == "mine"
+    assert cell.run_id in theirs
+
+
+def test_swept_parameters_make_one_run_each(plan_of: PlanOf) -> None:
+    cells = plan_of("suite=smoke", "category=weave", "method.gamma=0.1,0.9").cells
+    assert sorted((cell.method, cell.params["gamma"]) for cell in cells) == [
+        ("ckaad", 0.1),
+        ("ckaad", 0.9),
+        ("recon", 0.5),
+    ]
+
+
+def test_the_command_of_a_cell_makes_the_same_cell(plan_of: PlanOf, tmp_path: Path) -> None:
+    """What the page prints as the exact command must be exact, also for odd values."""
+    suite = tmp_path / "it's mine.yaml"
+    suite.write_text(
+        "methods: [{name: ckaad, params: {gamma: 0.7, level: both}}, recon]\n"
+        "datasets: [{name: phantom, categories: [kit, brain], params: {size: 64, n_train: 5, extent: 1.5}}]\n"
+        "seeds: [4]\nbudget: smoke\nsplit_seed: 2\n"
+    )
+    for cell in plan_of(f"suite={suite}").cells:
+        words = shlex.split(cell.command)
+        assert words[:2] == ["adbench", "run"]
+        (again,) = plan_of(*words[2:]).cells
+        assert again.run_id == cell.run_id
+
+
+def test_categories_narrow_every_dataset(plan_of: PlanOf) -> None:
+    cells = plan_of("suite=quickstart", "category=mono,brain", "seed=0", "method=recon").cells
+    assert [(cell.dataset, cell.category) for cell in cells] == [("elpv", "mono"), ("phantom", "brain")]
+
+
+def test_methods_to_be_compared_share_one_split(plan_of: PlanOf) -> None:
+    plan = plan_of("suite=quickstart", "category=mono", "method.anomaly_ratio=0.05,0.1")
+    assert len({cell.split_hash for cell in plan.cells}) == 1
+    assert len({cell.run_id for cell in plan.cells}) == 6
+    assert list(plan.splits) == [f"elpv-mono-{plan.cells[0].split_hash}"]
+
+
+def test_all_broken_data_is_named_at_once(plan_of: PlanOf, tmp_path: Path) -> None:
+    suite = tmp_path / "suite.yaml"
+    suite.write_text(
+        "methods: [recon]\ndatasets:\n"
+        "  - {name: folder, params: {root: /nowhere/one}}\n  - {name: folder, params: {root: /nowhere/two}}\n"
+    )
+    with pytest.raises(RequestError) as error:
+        plan_of(f"suite={suite}")
+    assert re.search("one.*two", str(error.value), re.DOTALL)

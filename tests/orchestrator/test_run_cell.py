@@ -1,0 +1,152 @@
+"""One cell without Ray: a full row, the same bits twice, and failures that are rows."""
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torch import Tensor
+
+from adbench.methods.ckaad import CKAAD
+from adbench.orchestrator.plan import Plan
+from adbench.orchestrator.run_cell import CellStoppedError, Surroundings, run_cell
+from adbench.reports.schema import RunResult
+
+PlanOf = Callable[..., Plan]
+SMALL = ("suite=smoke", "method=ckaad", "category=weave")
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Surroundings:
+    return Surroundings(cache_dir=str(tmp_path / "cache"), scratch=str(tmp_path / "checkpoints"))
+
+
+def _scores(result: RunResult) -> dict[str, bytes]:
+    return {scores.split: scores.scores.tobytes() for scores in result.images}
+
+
+@pytest.mark.slow
+def test_row_is_complete_and_repeats_bit_for_bit(plan_of: PlanOf, here: Surroundings, tmp_path: Path) -> None:
+    (cell,) = plan_of(*SMALL).cells
+    steps: list[int] = []
+    first = run_cell(cell, here, lambda step, values: steps.append(step))
+    record = first.record
+    assert record.status == "ok", record.error
+    assert steps == [1]
+    assert (record.n_train, record.n_labelled, record.n_val, record.n_test) == (12, 1, 10, 16)
+    assert record.metrics["image_auroc"] is not None
+    assert record.metrics["aupro_030"] is not None
+    assert record.metrics["val_pixel_auroc"] is not None
+    assert record.metrics.get("spro_005") is None
+    assert record.fit_seconds and record.predict_ms_per_image and record.peak_rss_mb
+    assert record.command.startswith("adbench run suite=smoke")
+    assert json.loads(record.params)["gamma"] == 0.5
+    assert {name for _, name, _ in first.history} == {"loss", "reconstruction", "energy", "discriminator"}
+    assert first.gallery is not None
+    assert {(case.case, case.label) for case in first.gallery.cases} == {
+        (case, label) for case in ("best", "typical", "worst") for label in (0, 1)
+    }
+    assert not list((tmp_path / "checkpoints").glob("*"))
+
+    warm = run_cell(cell, here)
+    cold = run_cell(cell, replace(here, cache_dir=None))
+    assert _scores(first) == _scores(warm) == _scores(cold)
+    assert first.record.metrics == warm.record.metrics == cold.record.metrics
+
+
+@pytest.mark.slow
+def test_another_seed_gives_other_scores(plan_of: PlanOf, here: Surroundings) -> None:
+    one, two = (run_cell(cell, here) for cell in plan_of(*SMALL, "seed=0,1").cells)
+    assert _scores(one) != _scores(two)
+    assert one.record.split_hash == two.record.split_hash
+
+
+@pytest.mark.slow
+def test_logical_anomalies_get_spro(plan_of: PlanOf, here: Surroundings) -> None:
+    (cell,) = plan_of("suite=smoke", "method=recon", "dataset=phantom", "category=kit").cells
+    record = run_cell(cell, here).record
+    assert record.status == "ok", record.error
+    assert 0 <= (record.metrics["spro_005"] or -1) <= 1
+
+
+def test_a_raising_method_is_a_failed_row(plan_of: PlanOf, here: Surroundings, faulty_methods: Path) -> None:
+    (cell,) = plan_of("suite=smoke", "method=raises", "category=weave").cells
+    result = run_cell(cell, here)
+    assert result.record.status == "failed"
+    assert "RuntimeError: deliberate failure" in (result.record.error or "")
+    assert "Traceback" in (result.record.error or "")
+    assert result.record.n_train == 12
+    assert result.images == ()
+
+
+def test_a_diverging_loss_is_a_failed_row(
+    plan_of: PlanOf, here: Surroundings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nan_step(self: CKAAD, indices: Tensor, generator: object) -> Mapping[str, Tensor]:
+        return {"loss": Tensor([math.nan]).squeeze()}
+
+    monkeypatch.setattr(CKAAD, "train_step", nan_step)
+    (cell,) = plan_of(*SMALL).cells
+    result = run_cell(cell, here)
+    assert result.record.status == "failed"
+    assert "diverged" in (result.record.error or "")
+
+
+def test_a_time_limit_is_a_failed_row(plan_of: PlanOf, here: Surroundings, faulty_methods: Path) -> None:
+    (cell,) = plan_of("suite=smoke", "method=slow", "category=weave").cells
+    result = run_cell(cell, replace(here, timeout=0.5))
+    assert result.record.status == "failed"
+    assert "cell_timeout=0.5 s" in (result.record.error or "")
+    assert 1 < len(result.history) < 50
+
+
+def test_a_stopped_cell_leaves_no_row(plan_of: PlanOf, here: Surroundings, faulty_methods: Path) -> None:
+    (cell,) = plan_of("suite=smoke", "method=slow", "category=weave").cells
+
+    def stop(step: int, values: Mapping[str, float]) -> None:
+        raise CellStoppedError
+
+    with pytest.raises(CellStoppedError):
+        run_cell(cell, here, stop)
+
+
+def test_changed_images_are_refused(plan_of: PlanOf, here: Surroundings, faulty_methods: Path) -> None:
+    (cell,) = plan_of("suite=smoke", "method=brightness", "category=weave").cells
+    result = run_cell(cell.model_copy(update={"fingerprint": "other"}), here)
+    assert result.record.status == "failed"
+    assert "fingerprint" in (result.record.error or "")
+
+
+def test_without_masks_pixel_metrics_are_null_not_zero(
+    plan_of: PlanOf, here: Surroundings, faulty_methods: Path
+) -> None:
+    pytest.importorskip("elpv_dataset", reason="elpv-dataset is not installed (extra elpv)")
+    (cell,) = plan_of("suite=quickstart", "method=brightness", "category=mono", "seed=0", "image_size=64").cells
+    record = run_cell(cell, here).record
+    assert record.status == "ok", record.error
+    assert record.metrics["image_auroc"] is not None
+    assert all(value is None for name, value in record.metrics.items() if "pixel" in name or "pro" in name)
+
+
+def test_maps_are_judged_at_the_resolution_of_the_masks(
+    plan_of: PlanOf, here: Surroundings, faulty_methods: Path
+) -> None:
+    """Bright defects on an 80 x 60 picture, seen by the method at 64 x 64."""
+    (cell,) = plan_of("suite=smoke", "method=brightness", "category=weave", "dataset.size=97").cells
+    result = run_cell(cell, here)
+    assert result.record.status == "ok", result.record.error
+    assert result.record.metrics["pixel_auroc"] is not None
+    assert result.gallery is not None
+    assert all(
+        np.isfinite(case.anomaly_map).all() and case.image.shape == (64, 64, 3) for case in result.gallery.cases
+    )
+
+
+def test_run_cell_needs_no_ray() -> None:
+    code = "import sys, adbench.orchestrator.run_cell; sys.exit(any(m.split('.')[0] == 'ray' for m in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
