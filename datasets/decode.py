@@ -1,12 +1,16 @@
 """Reading image and mask files of the real world: any depth, palette, CMYK, alpha, EXIF rotation."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from adbench.datasets.errors import RequestError
+
+Pixels = TypeVar("Pixels")
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
@@ -17,17 +21,21 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     Grey is repeated over the channels, 16-bit and float images are scaled from their full range (float: [0, 1]),
     alpha is dropped, EXIF rotation applied. Raises RequestError naming a file that cannot be read.
     """
-    return _to_rgb8(_open(path))
+    return _read(path, _to_rgb8)
 
 
 def read_mask(path: Path, threshold: int = 0) -> NDArray[np.bool_]:
-    """A mask file as bool [H, W]: True where the grey value (0-255, or palette index) exceeds ``threshold``."""
-    image = _open(path)
-    if image.mode == "P":  # In a palette mask the index is the class; its colour may be anything.
-        return np.asarray(image) > threshold
-    if image.mode.startswith("I") or image.mode == "F":
-        return np.asarray(image) > threshold
-    return np.asarray(image.convert("L")) > threshold
+    """A mask file as bool [H, W]: True where the grey value (0-255, or palette index) exceeds ``threshold``.
+
+    16-bit values are compared as they are. Raises RequestError naming a file that cannot be read.
+    """
+
+    def exceeds(image: Image.Image) -> NDArray[np.bool_]:
+        # In a palette mask the index is the class; its colour may be anything.
+        values = image if image.mode in ("P", "F") or image.mode.startswith("I") else image.convert("L")
+        return np.asarray(values) > threshold
+
+    return _read(path, exceeds)
 
 
 def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
@@ -37,14 +45,14 @@ def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
 
 
-def _open(path: Path) -> Image.Image:
+def _read(path: Path, convert: Callable[[Image.Image], Pixels]) -> Pixels:
     try:
         with Image.open(path) as image:
             image.load()
-            return ImageOps.exif_transpose(image)
+            return convert(ImageOps.exif_transpose(image))
     except FileNotFoundError:
         raise RequestError(f"file not found: {path}", remedy="restore the file") from None
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow's readers raise nearly every kind for a broken file.
         raise RequestError(
             f"cannot read image {path}: {error}",
             remedy="replace the file by an intact PNG, JPEG, BMP, TIFF or WebP image, or remove it",

@@ -1,5 +1,6 @@
 """elpv: real electroluminescence images of solar cells, inside the PyPI package ``elpv-dataset``."""
 
+import hashlib
 import importlib.util
 from functools import cache
 from pathlib import Path
@@ -109,4 +110,6 @@ def _package_data() -> Path:
 @cache
 def _fingerprint(root: Path, samples: tuple[Sample, ...]) -> str:
     names = [sample.image_id for sample in samples]
-    return content_hash(index_files(root, names), names)
+    digest = hashlib.sha256(content_hash(index_files(root, names), names).encode())
+    digest.update("\n".join(f"{sample.image_id} {sample.label}" for sample in samples).encode())
+    return digest.hexdigest()[:32]

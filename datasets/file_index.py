@@ -1,5 +1,6 @@
 """Content hash and pixel size of every file of a dataset, read once and remembered until the file changes."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -29,7 +30,7 @@ def index_files(root: Path, relative_paths: Sequence[str]) -> dict[str, FileFact
     """Facts of each file under ``root``, by relative path.
 
     Every new or changed file is hashed and decoded whole; facts of unchanged ones (same size and time of change)
-    come from the index kept in the cache folder.
+    come from the index kept in the cache folder. Files with an error are tried again: the cause may be gone.
     """
     index_path = default_cache_dir() / "file-index" / f"{hashlib.sha256(str(root).encode()).hexdigest()[:32]}.json"
     known = _read_index(index_path)
@@ -59,7 +60,7 @@ def _facts(path: Path, known: FileFacts | None) -> FileFacts:
         status = path.stat()
     except OSError as failure:
         return FileFacts("", 0, 0, f"cannot read image {path}: {failure.strerror}", 0, 0)
-    if known and (known.bytes, known.mtime_ns) == (status.st_size, status.st_mtime_ns):
+    if known and not known.error and (known.bytes, known.mtime_ns) == (status.st_size, status.st_mtime_ns):
         return known
     error, height, width, sha256 = None, 0, 0, ""
     try:
@@ -76,7 +77,7 @@ def _read_index(path: Path) -> dict[str, FileFacts]:
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         return {name: FileFacts(**fact) for name, fact in stored.items()}
-    except (OSError, ValueError, TypeError):  # Absent, torn or of another version: it is only a memory.
+    except (OSError, ValueError, TypeError, AttributeError):  # Absent, torn or of another version.
         return {}
 
 
@@ -87,4 +88,5 @@ def _write_index(path: Path, facts: dict[str, FileFacts]) -> None:
         temporary.write_text(json.dumps({name: asdict(fact) for name, fact in facts.items()}), encoding="utf-8")
         temporary.replace(path)
     except OSError:  # Without a writable cache folder the files are read again next time.
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()

@@ -101,6 +101,8 @@ class Folder(Dataset):
     def image_size(self, category: str, sample: Sample) -> tuple[int, int]:
         """Height and width of the file's image."""
         facts = self._facts(category)[sample.image_id]
+        if facts.error:
+            raise RequestError(facts.error, remedy="replace the file by an intact image, or remove it")
         return (facts.height, facts.width)
 
     def fingerprint(self, category: str) -> str:
@@ -113,11 +115,18 @@ class Folder(Dataset):
         return SplitRule(labelled_from_test=self.config.labelled_from_test)
 
     def verify(self, category: str) -> list[str]:
-        """Unreadable images and masks, masks of another size or without image, anomalies without mask."""
+        """Unreadable images and masks, masks of another size or without image, anomalies without mask, images
+        that lie beside good/ and the defect folders."""
         facts = self._facts(category)
         masks = self._mask_paths(category)
         problems = [fact.error for fact in facts.values() if fact.error]
         base = self._base(category)
+        problems += [
+            f"image neither in good/ nor in a defect's folder, so left out: {path}"
+            for folder, _ in _ROLE_FOLDERS
+            for path in _entries(base / folder)
+            if _is_image(path)
+        ]
         for image_id, mask_path in masks.items():
             image, mask = facts[image_id], facts[mask_path]
             if not (image.error or mask.error) and (image.height, image.width) != (mask.height, mask.width):
@@ -174,43 +183,59 @@ class Folder(Dataset):
 
     def _mask_files(self, category: str) -> list[str]:
         base = self._base(category)
-        truth = base / "ground_truth"
-        return [path.relative_to(base).as_posix() for path in _images(truth)] if truth.is_dir() else []
+        folders = [path for path in _entries(base / "ground_truth") if path.is_dir()]
+        return [path.relative_to(base).as_posix() for folder in folders for path in _images(folder)]
 
     def _mask_paths(self, category: str) -> dict[str, str]:
-        """Mask by image_id; pairs NAME or NAME_mask of one defect folder, never by position."""
-        by_stem = {}
+        """Mask by image_id; pairs DEFECT/NAME with DEFECT/NAME_mask or DEFECT/NAME, never by position."""
+        by_image = {}
         for name in self._mask_files(category):
-            path = Path(name)
-            by_stem[(path.parent.name, path.stem.removesuffix("_mask"))] = name
+            mask = Path(name).relative_to("ground_truth")
+            by_image[mask.with_name(mask.stem.removesuffix("_mask"))] = name
         pairs = {}
         for sample in self.samples(category):
-            path = Path(sample.image_id)
             # Only test has masks: an image of the same name in train/DEFECT is another one.
-            if sample.role == "test" and sample.label and (mask := by_stem.get((sample.defect_type, path.stem))):
-                pairs[sample.image_id] = mask
+            if sample.role == "test" and sample.label:
+                image = Path(sample.image_id).relative_to("test")
+                if mask_path := by_image.get(image.with_name(image.stem)):
+                    pairs[sample.image_id] = mask_path
         return pairs
 
 
+def _entries(folder: Path) -> list[Path]:
+    """What lies in a folder, sorted, without hidden entries (such as .ipynb_checkpoints)."""
+    return sorted(path for path in folder.iterdir() if path.name[0] != ".") if folder.is_dir() else []
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()
+
+
 def _images(folder: Path) -> Iterator[Path]:
-    return (
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-    )
+    for path in _entries(folder):
+        if path.is_dir():
+            yield from _images(path)
+        elif _is_image(path):
+            yield path
 
 
 def _samples_in(base: Path, folder: str, role: Role) -> Iterator[Sample]:
-    if not (base / folder).is_dir():
-        return
-    for path in _images(base / folder):
-        parts = path.relative_to(base / folder).parts
-        defect = parts[0] if len(parts) > 1 else "good"
+    for defect_folder in _entries(base / folder):
+        defect = defect_folder.name
         label = int(defect != "good")
-        yield Sample(
-            image_id=path.relative_to(base).as_posix(),
-            label=label,
-            defect_type=defect,
-            kind="structural" if label else "good",
-            role="labelled" if role == "train" and label else role,
-        )
+        for path in _images(defect_folder):
+            yield Sample(
+                image_id=_checked_name(path.relative_to(base).as_posix()),
+                label=label,
+                defect_type=defect,
+                kind="structural" if label else "good",
+                role="labelled" if role == "train" and label else role,
+            )
+
+
+def _checked_name(name: str) -> str:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # Bytes that are no UTF-8, as old archives leave them: no table or page can hold them.
+        raise RequestError(f"file name is not UTF-8: {name!a}", remedy="rename the file") from None
+    return name

@@ -115,7 +115,7 @@ class Method(ABC):
         self.context = context
 
     @abstractmethod
-    def fit(self, train: ImageSet, labelled: ImageSet) -> None:
+    def fit(self, train_images: ImageSet, labelled: ImageSet) -> None:
         """Learn from normal images and, if the method wants them, image-labelled anomalies (may be empty)."""
 
     @abstractmethod

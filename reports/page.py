@@ -57,7 +57,7 @@ def render_page(store: ResultStore, suite: str | None = None) -> Path:
     images = store.images(runs.loc[runs["status"] == "ok", "run_id"].tolist())
     board = build_leaderboard(runs, images, suite=suite, created=datetime.now(UTC))
     page = render(board, build_gallery(board, store.gallery)).encode()
-    folder = store._folder  # the one that the store itself writes to, whatever file system that is on
+    folder = store.folder
     with folder.explained("write to the results folder"):
         folder.make("report")
         folder.write(PAGE, page)
@@ -75,6 +75,7 @@ def render(board: Leaderboard, gallery: GalleryView) -> str:
     libraries = _plotly()
     return _template().render(
         board=board,
+        title=_title(board),
         coverage=build_coverage(board),
         gallery=gallery,
         metrics=METRICS,
@@ -92,6 +93,11 @@ def render(board: Leaderboard, gallery: GalleryView) -> str:
         script=Markup(script),
         hashes=[_csp_hash(libraries), _csp_hash(script)],
     )
+
+
+def _title(board: Leaderboard) -> str:
+    suites = sorted(board.sorted.runs["suite"].unique())
+    return board.suite or ", ".join(suites) or "no runs yet"
 
 
 @cache

@@ -48,6 +48,11 @@ class ResultStore:
         """The folder as it was given."""
         return self._folder.shown
 
+    @property
+    def folder(self) -> Folder:
+        """Where the store itself writes, whatever file system that is on; for what else belongs beside the tables."""
+        return self._folder
+
     def prepare(self) -> None:
         """Create the folders, prove that they are writable, and clear what an interrupted writer left."""
         local = isinstance(self._folder, LocalFolder)

@@ -278,5 +278,7 @@ def test_a_missing_folder_holds_no_entries(tmp_path: Path) -> None:
     assert list(Cache(tmp_path / "absent").entries()) == [] and Cache(tmp_path / "absent").clear() == 0
 
 
+ROLES: dict[str, Callable[..., None]] = {"build": build_and_count, "forever": build_forever, "thrash": thrash}
+
 if __name__ == "__main__":
-    {"build": build_and_count, "forever": build_forever, "thrash": thrash}[sys.argv[1]](*map(Path, sys.argv[2:]))
+    ROLES[sys.argv[1]](*map(Path, sys.argv[2:]))
