@@ -33,7 +33,7 @@ format: install  ## Put the code in the project's format
 	$(BIN)/ruff format .
 
 bench: install  ## Measure speed; prints ratios of one run
-	$(BIN)/python -m tests.benchmarks
+	$(BIN)/python tests/benchmarks/bench.py
 
 clean:  ## Remove the environment and all that tools left
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

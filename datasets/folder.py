@@ -183,8 +183,7 @@ class Folder(Dataset):
 
     def _mask_files(self, category: str) -> list[str]:
         base = self._base(category)
-        folders = [path for path in _entries(base / "ground_truth") if path.is_dir()]
-        return [path.relative_to(base).as_posix() for folder in folders for path in _images(folder)]
+        return [path.relative_to(base).as_posix() for path in _images(base / "ground_truth")]
 
     def _mask_paths(self, category: str) -> dict[str, str]:
         """Mask by image_id; pairs DEFECT/NAME with DEFECT/NAME_mask or DEFECT/NAME, never by position."""

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from adbench.datasets.errors import RequestError
+from adbench.orchestrator.errors import RunAbortedError
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
@@ -58,6 +59,9 @@ def _guarded(command: Callable[..., int | None]) -> Callable[..., int | None]:
                 traceback.print_exc()
             click.echo("error: " + "\n".join(error.lines()), err=True)
             return USAGE_ERROR
+        except RunAbortedError as error:
+            click.echo(f"error: {error}\nwhat was finished is recorded; the same command continues", err=True)
+            return SOME_FAILED
         except KeyboardInterrupt:
             click.echo("interrupted: finished cells are recorded; the same command continues", err=True)
             return INTERRUPTED

@@ -20,6 +20,7 @@ from ray.train.torch import TorchTrainer
 from adbench.datasets.errors import RequestError
 from adbench.orchestrator.cell import Cell
 from adbench.orchestrator.dispatcher import Dispatcher
+from adbench.orchestrator.errors import RunAbortedError
 from adbench.orchestrator.events import Event, LaneMessage
 from adbench.orchestrator.lane import NAMESPACE, serve
 from adbench.orchestrator.record import lost_cell
@@ -46,10 +47,6 @@ class RayResources:
     """Use CUDA if the cluster has GPUs, whatever this machine has."""
 
 
-class LanesLostError(RuntimeError):
-    """No lane is alive while cells are still waiting."""
-
-
 def launch_ray(
     cells: Sequence[Cell],
     surroundings: Surroundings,
@@ -59,9 +56,9 @@ def launch_ray(
     """Run the cells on lanes. ``handle`` gets each event in this thread; False from it stops the run.
 
     A worker that dies costs the one cell it had, which is recorded as failed; its lane starts anew. Raises
-    LanesLostError if no lane can be kept alive.
+    RunAbortedError if no lane can be kept alive.
     """
-    with _ray(resources.address), tempfile.TemporaryDirectory(prefix="adbench-") as scratch:
+    with ray_session(resources.address), tempfile.TemporaryDirectory(prefix="adbench-") as scratch:
         name = f"dispatcher-{uuid.uuid4().hex[:8]}"
         if resources.prefer_gpu and ray.cluster_resources().get("GPU", 0) >= resources.gpus_per_lane:
             surroundings = replace(surroundings, device="cuda")
@@ -101,7 +98,7 @@ def _pump(actor: Any, lanes: "list[_Lane]", messages: list[Event], handle: Calla
         if not alive:
             left = ray.get(actor.left.remote())
             if left and not stopping:
-                raise LanesLostError(f"no lane could be kept alive; {left} cells were not run")
+                raise RunAbortedError(f"no lane could be kept alive; {left} cell(s) were not run")
             return
         time.sleep(_POLL_SECONDS)
 
@@ -204,7 +201,7 @@ def _lane_count(surroundings: Surroundings, resources: RayResources) -> int:
 
 def local_ray_works() -> dict[str, float]:
     """Start Ray and run a task on it; the resources it offers."""
-    with _ray(None):
+    with ray_session(None):
         ray.get(ray.remote(_answer).remote())
         return dict(ray.cluster_resources())
 
@@ -214,7 +211,7 @@ def _answer() -> bool:
 
 
 @contextlib.contextmanager
-def _ray(address: str | None) -> Iterator[None]:
+def ray_session(address: str | None) -> Iterator[None]:
     """Ray for the block: the one already running in this process, the cluster at ``address``, or a local one."""
     if ray.is_initialized():
         yield

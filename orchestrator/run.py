@@ -18,6 +18,7 @@ from adbench.datasets.errors import RequestError
 from adbench.datasets.splits import SPLIT_COLUMNS
 from adbench.orchestrator.cell import Cell
 from adbench.orchestrator.display import Style, Tally, format_seconds, make_display
+from adbench.orchestrator.errors import RunAbortedError
 from adbench.orchestrator.events import CellFinished, Event, LaneMessage
 from adbench.orchestrator.plan import Plan
 from adbench.orchestrator.request import Request
@@ -135,7 +136,10 @@ def execute(plan: Plan, options: RunOptions) -> Outcome:
             _write_splits(plan, todo, store)
             with display:
                 display.say(f"{plan.request.name}: {len(todo)} cell(s) to run, {already} already recorded")
-                _launch(plan.request, todo, surroundings, handle)
+                try:
+                    _launch(plan.request, todo, surroundings, handle)
+                except StoreError as error:
+                    raise RunAbortedError(f"{error.problem}\n  to do:   {error.remedy}") from error
         store.compact()
         page = render_page(store)
     return Outcome(

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
 from adbench.reports import compaction, encoding
-from adbench.reports.files import TEMPORARY, LocalFolder, StoreError, open_folder
+from adbench.reports.files import TEMPORARY, Folder, LocalFolder, StoreError, open_folder
 from adbench.reports.schema import HISTORY_SCHEMA, IMAGES_SCHEMA, RUNS_SCHEMA, Gallery, RunResult
 
 __all__ = ["ResultStore", "StoreError"]

@@ -162,7 +162,7 @@ def test_a_killed_builder_neither_blocks_nor_corrupts(tmp_path: Path) -> None:
 def thrash(root: Path, start: Path) -> None:
     cache = Cache(root, max_bytes=1500)  # Room for one of two entries: each process evicts the other's.
     wait_for(start)
-    for turn in range(200):
+    for turn in range(60):
         name = "ab"[turn % 2]
         assert (get(cache, name, ord(name)) == ord(name)).all()
 

@@ -80,18 +80,6 @@ def faulty_methods(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         os.environ["PYTHONPATH"] = before
 
 
-@pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The tests share one cache folder that is not the user's."""
-    before = os.environ.get("ADBENCH_CACHE")
-    os.environ["ADBENCH_CACHE"] = str(tmp_path_factory.mktemp("cache"))
-    yield
-    if before is None:
-        del os.environ["ADBENCH_CACHE"]
-    else:
-        os.environ["ADBENCH_CACHE"] = before
-
-
 @pytest.fixture
 def adbench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Run the command line in this process, in an empty folder."""

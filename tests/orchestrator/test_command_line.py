@@ -11,6 +11,9 @@ import pytest
 import yaml
 from click.testing import Result
 
+from adbench.reports.schema import RunResult
+from adbench.reports.store import ResultStore, StoreError
+
 Adbench = Callable[..., Result]
 QUICK = ("suite=smoke", "method=brightness", "launcher=inprocess")
 
@@ -146,6 +149,24 @@ def test_quick_commands_import_neither_torch_nor_ray(arguments: list[str]) -> No
         "heavy = {'torch', 'ray', 'timm', 'pandas', 'sklearn'} & set(sys.modules); assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_a_full_disk_ends_the_run_and_keeps_what_is_recorded(
+    adbench: Adbench, faulty_methods: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = ResultStore.append
+
+    def second_fails(store: ResultStore, result: RunResult) -> bool:
+        if store.done():
+            raise StoreError("No space left on device.", "Free some space.")
+        return append(store, result)
+
+    monkeypatch.setattr(ResultStore, "append", second_fails)
+    result = adbench("run", *QUICK)
+    assert result.exit_code == 1
+    assert "No space left" in result.output
+    assert "the same command continues" in result.output
+    assert len(_runs()) == 1
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ import ray
 
 from adbench.orchestrator.events import CellFinished, CellProgress, CellStarted, Event
 from adbench.orchestrator.launch_inprocess import launch_inprocess
-from adbench.orchestrator.launch_ray import RayResources, _ray, launch_ray
+from adbench.orchestrator.launch_ray import RayResources, launch_ray, ray_session
 from adbench.orchestrator.plan import Plan
 from adbench.orchestrator.run_cell import Surroundings
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def one_ray(faulty_methods: Path) -> Iterator[None]:
     """One Ray for all tests here that need not end it."""
-    with _ray(None):
+    with ray_session(None):
         yield
 
 
