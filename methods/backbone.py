@@ -53,8 +53,9 @@ class Backbone(nn.Module):
 
     @functools.cached_property
     def weights_hash(self) -> str:
-        """Hash (hex) of all weights and of the layers."""
-        digest = hashlib.sha256(repr(self.strides).encode())
+        """Hash (hex) of all weights, of the layers and of the input normalisation."""
+        normalisation = (self.mean.flatten().tolist(), self.std.flatten().tolist())
+        digest = hashlib.sha256(repr((self.strides, normalisation)).encode())
         for name, tensor in sorted(self.network.state_dict().items()):
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
@@ -136,6 +137,11 @@ def _with_file(timm_name: str, layers: tuple[int, ...], path: Path) -> nn.Module
 
 def _features_of(whole: nn.Module, timm_name: str, layers: tuple[int, ...]) -> nn.Module:
     network: nn.Module = timm.create_model(timm_name, features_only=True, out_indices=layers, pretrained=False)
-    weights = whole.state_dict()
-    network.load_state_dict({name: weights[name] for name in network.state_dict()})
+    weights = {_plain(name): tensor for name, tensor in whole.state_dict().items()}
+    network.load_state_dict({name: weights[_plain(name)] for name in network.state_dict()})
     return network
+
+
+def _plain(name: str) -> str:
+    """timm's feature extractors rename tensors: "features.0.weight" to "features_0.weight", "stem.x" to "model.stem.x"."""
+    return name.removeprefix("model.").replace("_", ".")

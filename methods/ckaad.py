@@ -93,8 +93,12 @@ class CKAADConfig(WeaklySupervisedConfig):
                 f"method.layers={list(self.layers)} lie at strides {list(strides)} of backbone '{self.backbone}'",
                 allowed="layers that follow each other at strides that double, such as 4, 8, 16",
             )
-        if image_size < 64:
-            raise RequestError(f"image_size={image_size} is too small for this method", allowed="64 or more")
+        smallest = max(64, 2 * strides[-1] + 1)  # The bottleneck halves once more; its norm needs over one pixel.
+        if image_size < smallest:
+            raise RequestError(
+                f"image_size={image_size} is too small for this method at stride {strides[-1]}",
+                allowed=f"{smallest} or more",
+            )
 
 
 class CKAAD(Method):

@@ -48,9 +48,12 @@ class _UpBlock(nn.Module):
         )
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
-        y = functional.relu(self.body(x) + self.shortcut(x))
         # Odd feature sizes halve upwards, so their mirror is one too large.
-        return y if y.shape[-2:] == size else functional.interpolate(y, size, mode="bilinear", align_corners=False)
+        return _to_size(functional.relu(self.body(x) + self.shortcut(x)), size)
+
+
+def _to_size(x: Tensor, size: tuple[int, int]) -> Tensor:
+    return x if x.shape[-2:] == size else functional.interpolate(x, size, mode="bilinear", align_corners=False)
 
 
 class FeatureAutoencoder(nn.Module):
@@ -93,11 +96,13 @@ class FeatureAutoencoder(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Features [N, C_l, H_l, W_l], shallow to deep, to reconstructions of the same shapes."""
-        reduced = [reduce(feature) for reduce, feature in zip(self.reduce, features, strict=True)]
+        sizes = [(feature.shape[-2], feature.shape[-1]) for feature in features]
+        # Some backbones (Inception, VGG) halve odd sizes downwards.
+        reduced = [_to_size(reduce(f), sizes[-1]) for reduce, f in zip(self.reduce, features, strict=True)]
         x = self.bottleneck(torch.cat(reduced, dim=1))
         rebuilt: list[Tensor] = []
-        for block, head, feature in zip(self.blocks, self.heads, reversed(features), strict=True):
-            x = block(x, (feature.shape[-2], feature.shape[-1]))
+        for block, head, size in zip(self.blocks, self.heads, reversed(sizes), strict=True):
+            x = block(x, size)
             rebuilt.append(head(x))
         return rebuilt[::-1]
 

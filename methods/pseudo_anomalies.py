@@ -21,7 +21,8 @@ def elastic_anomalies(images: Tensor, alpha_at_256: float, sigma_at_256: float, 
     warped = []
     for image in images:
         noise = torch.rand((1, 2, size, size), generator=generator) * 2 - 1
-        field = gaussian_blur(noise, kernel, [sigma] * 2) * (alpha_at_256 * scale)
+        # Smoothing over fewer pixels weakens white noise less: squared, the warp keeps its share of the image.
+        field = gaussian_blur(noise, kernel, [sigma] * 2) * (alpha_at_256 * scale**2)
         # torchvision wants displacements in units of half the image.
         displacement = field.permute(0, 2, 3, 1) * (2 / size)
         warped.append(elastic(image, displacement.to(images.device)))

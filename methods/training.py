@@ -46,7 +46,7 @@ def train(method: Trainable, context: Context, *, n_images: int, batch_size: int
 
     Under DDP each process takes its share of every batch. Resumes from the context's checkpoint, bit for bit: the
     random state is a function of (seed, epoch) alone. Raises TrainingDivergedError on a loss that is not finite, and
-    whatever ``context.report`` raises to stop the run.
+    whatever ``context.report`` raises to stop the run. Reported losses are means over the epoch and all processes.
     """
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     start = _load_checkpoint(method, context)
@@ -60,7 +60,7 @@ def train(method: Trainable, context: Context, *, n_images: int, batch_size: int
             losses = method.train_step(share, generator)
             for name, value in losses.items():
                 sums[name] = sums.get(name, torch.zeros((), device=value.device)) + value.detach()
-        means = {name: (value / len(batches)).item() for name, value in sums.items()}
+        means = _means(sums, len(batches) * world)
         _check_finite(means, epoch)
         context.report(epoch + 1, means)
         if rank == 0 and epoch + 1 < epochs and time.monotonic() - saved > CHECKPOINT_SECONDS:
@@ -97,6 +97,14 @@ def autocast(device: torch.device) -> torch.autocast:
 def epoch_seed(seed: int, epoch: int) -> int:
     """A seed for one epoch that no other (seed, epoch) shares by accident."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{epoch}".encode()).digest()[:8], "big") >> 1
+
+
+def _means(sums: Mapping[str, Tensor], count: int) -> dict[str, float]:
+    """The same on every process, so that all of them see a divergence and none is left waiting for the others."""
+    totals = torch.stack(list(sums.values()))
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        dist.all_reduce(totals)
+    return dict(zip(sums, (totals / count).tolist(), strict=True))
 
 
 def _check_finite(losses: Mapping[str, float], epoch: int) -> None:

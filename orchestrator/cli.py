@@ -11,6 +11,7 @@ import click
 
 from adbench.datasets.errors import RequestError
 from adbench.orchestrator.errors import RunAbortedError
+from adbench.reports.errors import StoreError
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
@@ -58,6 +59,9 @@ def _guarded(command: Callable[..., int | None]) -> Callable[..., int | None]:
             if click.get_current_context().find_root().params.get("debug"):
                 traceback.print_exc()
             click.echo("error: " + "\n".join(error.lines()), err=True)
+            return USAGE_ERROR
+        except StoreError as error:
+            click.echo(f"error: {error.problem}\n  to do:   {error.remedy}", err=True)
             return USAGE_ERROR
         except RunAbortedError as error:
             click.echo(f"error: {error}\nwhat was finished is recorded; the same command continues", err=True)

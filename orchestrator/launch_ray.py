@@ -74,9 +74,12 @@ def launch_ray(
         try:
             _pump(actor, lanes, messages, handle)
         except BaseException:
-            # The cluster may outlive us: lanes must not go on with nobody to record what they find.
+            # The cluster may outlive us: lanes must not go on with nobody to record what they find. What they have
+            # finished in the meantime is still recorded.
             with contextlib.suppress(Exception):
                 ray.get(actor.stop.remote(), timeout=5)
+                for event in ray.get(actor.fetch.remote(), timeout=5):
+                    handle(event)
             raise
         finally:
             with contextlib.suppress(Exception):

@@ -3,23 +3,20 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from adbench.datasets.errors import RequestError, unknown_name
+from adbench.datasets.errors import unknown_name
 from adbench.orchestrator.keys import plain_keys, results_folder
 from adbench.reports.page import render_page
-from adbench.reports.store import ResultStore, StoreError
+from adbench.reports.store import ResultStore
 
 
 def render(arguments: Sequence[str]) -> Path:
     """Render the page of the results folder, of one suite's runs if suite= is given; its path."""
     keys = plain_keys(arguments, "suite", "out")
     out = results_folder(keys)
-    try:
-        store = ResultStore(out)
-        suite = keys.get("suite")
-        if suite is not None:
-            recorded = sorted(store.runs()["suite"].unique())
-            if suite not in recorded:
-                raise unknown_name(f"suite in {out}", suite, recorded)
-        return render_page(store, suite)
-    except StoreError as error:
-        raise RequestError(f"out={out}: {error.problem}", remedy=error.remedy) from error
+    store = ResultStore(out)
+    suite = keys.get("suite")
+    if suite is not None:
+        recorded = sorted(store.runs()["suite"].unique())
+        if suite not in recorded:
+            raise unknown_name(f"suite in {out}", suite, recorded)
+    return render_page(store, suite)

@@ -23,8 +23,9 @@ from adbench.orchestrator.events import CellFinished, Event, LaneMessage
 from adbench.orchestrator.plan import Plan
 from adbench.orchestrator.request import Request
 from adbench.orchestrator.run_cell import Surroundings
+from adbench.reports.errors import StoreError
 from adbench.reports.page import render_page
-from adbench.reports.store import ResultStore, StoreError
+from adbench.reports.store import ResultStore
 
 _log = logging.getLogger(__name__)
 
@@ -49,16 +50,6 @@ class Outcome:
     not_run: int
     page: Path
     seconds: float
-
-
-def open_store(out: str) -> ResultStore:
-    """The store at ``out``, made ready; RequestError if it cannot be written."""
-    try:
-        store = ResultStore(out)
-        store.prepare()
-    except StoreError as error:
-        raise RequestError(f"out={out}: {error.problem}", remedy=error.remedy) from error
-    return store
 
 
 def pending(plan: Plan, store: ResultStore, limit: int | None) -> tuple[list[Cell], int]:
@@ -109,10 +100,15 @@ def surroundings_of(request: Request, options: RunOptions) -> Surroundings:
 
 
 def execute(plan: Plan, options: RunOptions) -> Outcome:
-    """Run what is missing and render the page. KeyboardInterrupt passes through once the rest is recorded."""
+    """Run what is missing and render the page.
+
+    Raises StoreError if the results folder cannot be used, RunAbortedError if the run ends early. KeyboardInterrupt
+    passes through once what has ended is recorded.
+    """
     began = time.monotonic()
     surroundings = surroundings_of(plan.request, options)
-    store = open_store(plan.request.out)
+    store = ResultStore(plan.request.out)
+    store.prepare()
     todo, already = pending(plan, store, options.limit)
     tally = Tally(len(todo))
     failures: list[tuple[str, str]] = []

@@ -16,6 +16,8 @@ from filelock import FileLock, Timeout
 from pyarrow import ArrowInvalid, ArrowNotImplementedError
 from pyarrow import fs as pafs
 
+from adbench.reports.errors import StoreError
+
 TEMPORARY = ".tmp"
 LOCK = ".store.lock"
 LOCK_SECONDS = 300.0
@@ -34,18 +36,6 @@ _REASONS: dict[int | None, tuple[str, str]] = {
     errno.ENOTDIR: ("a part of the path is a file, not a folder", "Choose another folder."),
     errno.EEXIST: ("the path is a file, not a folder", "Choose another folder."),
 }
-
-
-class StoreError(ValueError):
-    """The results folder cannot be used. ``problem`` says what is wrong, ``remedy`` what to do."""
-
-    def __init__(self, problem: str, remedy: str) -> None:
-        super().__init__(problem, remedy)
-        self.problem = problem
-        self.remedy = remedy
-
-    def __str__(self) -> str:
-        return f"{self.problem} {self.remedy}"
 
 
 class Folder:

@@ -14,10 +14,9 @@ import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
 from adbench.reports import compaction, encoding
-from adbench.reports.files import TEMPORARY, Folder, LocalFolder, StoreError, open_folder
+from adbench.reports.errors import StoreError
+from adbench.reports.files import TEMPORARY, Folder, LocalFolder, open_folder
 from adbench.reports.schema import HISTORY_SCHEMA, IMAGES_SCHEMA, RUNS_SCHEMA, Gallery, RunResult
-
-__all__ = ["ResultStore", "StoreError"]
 
 SCHEMAS: dict[str, pa.Schema] = {"runs": RUNS_SCHEMA, "images": IMAGES_SCHEMA, "history": HISTORY_SCHEMA}
 LOCAL_FOLDERS = (*SCHEMAS, "maps", "report", "logs")

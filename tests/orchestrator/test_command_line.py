@@ -11,8 +11,9 @@ import pytest
 import yaml
 from click.testing import Result
 
+from adbench.reports.errors import StoreError
 from adbench.reports.schema import RunResult
-from adbench.reports.store import ResultStore, StoreError
+from adbench.reports.store import ResultStore
 
 Adbench = Callable[..., Result]
 QUICK = ("suite=smoke", "method=brightness", "launcher=inprocess")

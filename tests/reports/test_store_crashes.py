@@ -28,8 +28,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from adbench.reports.errors import StoreError
 from adbench.reports.schema import RunResult
-from adbench.reports.store import ResultStore, StoreError
+from adbench.reports.store import ResultStore
 
 MakeResult = Callable[..., RunResult]
 TABLES = ("runs", "images", "history")

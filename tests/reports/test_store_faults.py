@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 
 from adbench.reports import files
+from adbench.reports.errors import StoreError
 from adbench.reports.schema import RunResult
-from adbench.reports.store import ResultStore, StoreError
+from adbench.reports.store import ResultStore
 
 MakeResult = Callable[..., RunResult]
 TABLES = ("runs", "images", "history")
