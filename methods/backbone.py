@@ -143,5 +143,5 @@ def _features_of(whole: nn.Module, timm_name: str, layers: tuple[int, ...]) -> n
 
 
 def _plain(name: str) -> str:
-    """timm's feature extractors rename tensors: "features.0.weight" to "features_0.weight", "stem.x" to "model.stem.x"."""
+    """A name as both know it: extractors rename "stem.0.bias" to "stem_0.bias" or "model.stem.0.bias"."""
     return name.removeprefix("model.").replace("_", ".")

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -57,12 +57,11 @@ class MethodConfig(BaseModel):
 class WeaklySupervisedConfig(MethodConfig):
     """Parameters of a method that also learns from a few image-labelled anomalies."""
 
-    anomaly_ratio: float = Field(
+    anomaly_ratio: Annotated[float, Choice((0.01, 0.05, 0.1, 0.2))] = Field(
         default=0.1,
         ge=0.0,
         le=0.5,
         description="r: labelled anomalies as a share of the training images, N_a = round(N_n/(1-r) - N_n)",
-        json_schema_extra={"symbol": "r"},
     )
     labelled_classes: int = Field(
         default=0,

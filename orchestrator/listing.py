@@ -95,7 +95,7 @@ def _runs(arguments: Sequence[str]) -> str:
 
 def render_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table as wide as the terminal; in a pipe, wide enough to break no line."""
-    console = Console(file=(text := StringIO()), width=None if Console().is_terminal else 400, soft_wrap=False)
+    console = Console(file=(text := StringIO()), width=None if Console().is_terminal else 400, markup=False)
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for index, column in enumerate(columns):
         shown.add_column(column, no_wrap=index == 0, overflow="fold")

@@ -1,7 +1,7 @@
 """Request -> Plan: every cell with its identity, checked against the data before anything trains."""
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,33 +45,49 @@ def make_plan(request: Request, overrides: Overrides) -> Plan:
     if overrides.categories is not None:
         chosen = _only(chosen, overrides.categories)
     _refuse_broken(chosen)
-    cells: dict[str, Cell] = {}
     splits: dict[str, Split] = {}
+    cells: dict[str, Cell] = {}
     for spec, dataset, categories in chosen:
         for category in categories:
             split = make_split(dataset.samples(category), category, request.split_seed, dataset.split_rule())
             splits[f"{spec.name}-{category}-{split.hash}"] = split
-            for seed, (name, params, _) in itertools.product(request.seeds, variants):
-                config = _method_config(name, params, request, dataset.modality(category))
-                cell = Cell(
-                    suite=request.name,
-                    method=name,
-                    method_version=method_class(name).version,
-                    params=config.model_dump(mode="json"),
-                    dataset=spec.name,
-                    dataset_params=dataset.config.model_dump(mode="json"),
-                    category=category,
-                    modality=dataset.modality(category),
-                    fingerprint=dataset.fingerprint(category),
-                    split_seed=request.split_seed,
-                    split_hash=split.hash,
-                    seed=seed,
-                    budget=request.budget,
-                    image_size=request.pixels(),
-                    command=reproduce_command(request, spec.name, dataset, category, name, config, seed),
-                )
+            for cell in _cells_of(spec.name, dataset, category, split, request, variants):
                 cells.setdefault(cell.run_id, cell)
     return Plan(request, tuple(cells.values()), splits)
+
+
+def _cells_of(
+    name: str,
+    dataset: Dataset,
+    category: str,
+    split: Split,
+    request: Request,
+    variants: list[tuple[str, dict[str, Any], set[str]]],
+) -> Iterator[Cell]:
+    """The cells of one category, one seed after the other, so that methods can be compared early."""
+    modality = dataset.modality(category)
+    data = {
+        "dataset": name,
+        "dataset_params": dataset.config.model_dump(mode="json"),
+        "category": category,
+        "modality": modality,
+        "fingerprint": dataset.fingerprint(category),
+        "split_seed": request.split_seed,
+        "split_hash": split.hash,
+    }
+    configs = [(method, _method_config(method, params, request, modality)) for method, params, _ in variants]
+    for seed, (method, config) in itertools.product(request.seeds, configs):
+        yield Cell(
+            suite=request.name,
+            method=method,
+            method_version=method_class(method).version,
+            params=config.model_dump(mode="json"),
+            **data,
+            seed=seed,
+            budget=request.budget,
+            image_size=request.pixels(),
+            command=reproduce_command(request, name, dataset, category, method, config, seed),
+        )
 
 
 def _variants(

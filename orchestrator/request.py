@@ -58,7 +58,9 @@ class Request(_Frozen):
     cpus_per_lane: int = Field(default=1, ge=1, le=1024, description="processors, and torch threads, of a lane")
     gpus_per_lane: float = Field(default=1.0, gt=0.0, le=64.0, description="GPUs of a lane where CUDA is used")
     address: str | None = Field(default=None, description="a Ray cluster to join, such as auto or ray://HOST:PORT")
-    cell_timeout: float | None = Field(default=None, gt=0.0, description="seconds after which a cell is failed")
+    cell_timeout: float | None = Field(
+        default=None, gt=0.0, description="seconds after which a cell fails, at the end of an epoch"
+    )
     gallery: bool = Field(default=True, description="keep a few anomaly maps of each run for the page")
 
     @field_validator("seeds")
