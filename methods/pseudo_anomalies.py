@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2.functional import elastic, gaussian_blur
 
 from adbench.methods.anomaly_maps import REFERENCE_SIZE
 
@@ -13,6 +12,8 @@ def elastic_anomalies(images: Tensor, alpha_at_256: float, sigma_at_256: float, 
     The field is uniform noise in [-1, 1], smoothed with ``sigma`` and scaled by ``alpha``, both in pixels of a
     256-pixel image (Simard et al. 2003; alpha 200 in CKAAD, section 4.1, for sets without labelled anomalies).
     """
+    from torchvision.transforms.v2.functional import elastic, gaussian_blur  # torchvision takes seconds to import
+
     size = images.shape[-1]
     scale = size / REFERENCE_SIZE
     sigma = sigma_at_256 * scale

@@ -54,6 +54,6 @@ class Dispatcher:
         """The cell of each busy lane."""
         return dict(self._running)
 
-    def left(self) -> int:
-        """How many cells wait for a lane."""
-        return len(self._waiting)
+    def load(self) -> tuple[int, int]:
+        """How many cells wait for a lane, and how many run."""
+        return len(self._waiting), len(self._running)

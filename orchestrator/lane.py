@@ -6,13 +6,14 @@ from typing import Any
 import ray
 import ray.train
 
-from adbench.orchestrator.run_cell import CellStoppedError, Surroundings, run_cell
-
 NAMESPACE = "adbench"
 
 
 def serve(config: dict[str, Any]) -> None:
     """Ask the dispatcher for cells until there are none; ``config`` names it, the lane and the surroundings."""
+    # Here, because Train's controller imports this module too and needs no torch: lanes start seconds sooner.
+    from adbench.orchestrator.run_cell import CellStoppedError, Surroundings, run_cell
+
     dispatcher = ray.get_actor(config["dispatcher"], namespace=NAMESPACE)
     lane: int = config["lane"]
     surroundings = Surroundings(**config["surroundings"])

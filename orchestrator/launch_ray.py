@@ -58,7 +58,8 @@ def launch_ray(
     A worker that dies costs the one cell it had, which is recorded as failed; its lane starts anew. Raises
     RunAbortedError if no lane can be kept alive.
     """
-    with ray_session(resources.address), tempfile.TemporaryDirectory(prefix="adbench-") as scratch:
+    scratch = tempfile.TemporaryDirectory(prefix="adbench-", ignore_cleanup_errors=True)
+    with scratch, ray_session(resources.address) as ours:
         name = f"dispatcher-{uuid.uuid4().hex[:8]}"
         if resources.prefer_gpu and ray.cluster_resources().get("GPU", 0) >= resources.gpus_per_lane:
             surroundings = replace(surroundings, device="cuda")
@@ -66,13 +67,16 @@ def launch_ray(
         actor = ray.remote(Dispatcher).options(name=name, namespace=NAMESPACE, num_cpus=0).remote(list(cells))
         messages: list[Event] = []
         lanes = [
-            _Lane(index, name, surroundings, resources, resources.storage or scratch, messages)
+            _Lane(index, name, surroundings, resources, resources.storage or scratch.name, messages)
             for index in range(count)
         ]
         for lane in lanes:
             lane.start()
         try:
             _pump(actor, lanes, messages, handle)
+            if not ours:  # A Ray of ours ends with all its lanes at once, which saves seconds.
+                for lane in lanes:
+                    lane.join()
         except BaseException:
             # The cluster may outlive us: lanes must not go on with nobody to record what they find. What they have
             # finished in the meantime is still recorded.
@@ -87,9 +91,11 @@ def launch_ray(
 
 
 def _pump(actor: Any, lanes: "list[_Lane]", messages: list[Event], handle: Callable[[Event], bool]) -> None:
+    """Pass events on until no cell waits or runs."""
     stopping = False
     while True:
         alive = any(lane.is_alive() for lane in lanes)
+        left, running = ray.get(actor.load.remote())
         events: list[Event] = [*ray.get(actor.fetch.remote())]
         while messages:
             events.append(messages.pop(0))
@@ -98,11 +104,10 @@ def _pump(actor: Any, lanes: "list[_Lane]", messages: list[Event], handle: Calla
         if not all(wishes) and not stopping:
             stopping = True
             ray.get(actor.stop.remote())
-        if not alive:
-            left = ray.get(actor.left.remote())
-            if left and not stopping:
-                raise RunAbortedError(f"no lane could be kept alive; {left} cell(s) were not run")
+        if not left and not running:
             return
+        if not alive:
+            raise RunAbortedError(f"no lane could be kept alive; {left + running} cell(s) were not run")
         time.sleep(_POLL_SECONDS)
 
 
@@ -214,10 +219,13 @@ def _answer() -> bool:
 
 
 @contextlib.contextmanager
-def ray_session(address: str | None) -> Iterator[None]:
-    """Ray for the block: the one already running in this process, the cluster at ``address``, or a local one."""
+def ray_session(address: str | None) -> Iterator[bool]:
+    """Ray for the block: the one already running in this process, the cluster at ``address``, or a local one.
+
+    Gives True if it is a local one that ends with the block.
+    """
     if ray.is_initialized():
-        yield
+        yield False
         return
     here = Path.cwd()
     # Workers search the driver's folder first: from a checkout, `import datasets` would find our folder. They also
@@ -229,15 +237,12 @@ def ray_session(address: str | None) -> Iterator[None]:
         finally:
             os.chdir(here)
         try:
-            yield
+            yield address is None
         finally:
             ray.shutdown()
 
 
 def _connect(address: str | None) -> None:
-    # No usage statistics leave the machine; the second one silences advice about a change to come in Ray.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         ray.init(
             address=address or "local",

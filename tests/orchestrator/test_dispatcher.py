@@ -61,11 +61,11 @@ def test_progress_and_stop() -> None:
     cell = dispatcher.next_cell(0)
     assert cell is not None
     assert dispatcher.report(0, 1, {"loss": 2.0}) is False
-    assert dispatcher.left() == 2
+    assert dispatcher.load() == (2, 1)
     dispatcher.stop()
     assert dispatcher.report(0, 2, {"loss": 1.0}) is True
     assert dispatcher.next_cell(1) is None
-    assert dispatcher.left() == 0
+    assert dispatcher.load() == (0, 1)
     dispatcher.abandon(0)
     assert dispatcher.running() == {}
     progress = [event for event in dispatcher.fetch() if isinstance(event, CellProgress)]

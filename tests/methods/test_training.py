@@ -1,0 +1,243 @@
+"""The shared loop: resumed runs, divergence, stopping, and two processes. As a script: one of those processes."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from adbench.datasets.cache import Cache
+from adbench.methods import training
+from adbench.methods.base import Context
+from adbench.methods.training import TrainingDivergedError, epoch_seed, optimise, train
+
+
+class StoppedError(BaseException):
+    """What a caller's report raises."""
+
+
+class Regression:
+    """A small network with momentum, and with randomness in every step unless ``noise`` is 0."""
+
+    def __init__(self, noise: float = 0.1) -> None:
+        generator = torch.Generator().manual_seed(5)
+        self.inputs = torch.randn((24, 3), generator=generator)
+        self.targets = self.inputs.sum(dim=1, keepdim=True).sin()
+        self.noise = noise
+        torch.manual_seed(7)
+        self.network = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=0.01)
+        self.batches: list[list[int]] = []
+
+    def train_step(self, indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        self.batches.append(indices.tolist())
+        inputs = self.inputs[indices] + self.noise * torch.randn((len(indices), 3), generator=generator)
+        loss = (self.network(inputs) - self.targets[indices]).square().mean()
+        optimise(loss, self.optimizer, self.network.parameters(), clip_norm=1.0)
+        return {"loss": loss, "twice": 2 * loss}
+
+    def train_state(self) -> dict[str, Any]:
+        return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_train_state(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    @property
+    def weights(self) -> Tensor:
+        return torch.cat([parameter.detach().flatten() for parameter in self.network.parameters()])
+
+
+History = dict[int, dict[str, float]]
+
+
+def context(history: History, folder: Path | None = None, seed: int = 0, stop_at: int | None = None) -> Context:
+    def report(step: int, values: Mapping[str, float]) -> None:
+        history[step] = dict(values)
+        if step == stop_at:
+            raise StoppedError
+
+    return Context(seed, torch.device("cpu"), 64, Cache(None), report, folder)
+
+
+def trained(folder: Path | None = None, **options: Any) -> tuple[Regression, History]:
+    method, history = Regression(), {}
+    train(method, context(history, folder, **options), n_images=24, batch_size=7, epochs=6)
+    return method, history
+
+
+def test_every_epoch_shows_every_image_once_in_a_new_order() -> None:
+    method, history = trained()
+    assert [len(batch) for batch in method.batches] == [7, 7, 7, 3] * 6
+    epochs = [sum(method.batches[start : start + 4], []) for start in range(0, 24, 4)]
+    assert all(sorted(epoch) == list(range(24)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 6
+    assert list(history) == [1, 2, 3, 4, 5, 6]
+    assert all(values["twice"] == pytest.approx(2 * values["loss"]) for values in history.values())
+    assert history[6]["loss"] < history[1]["loss"]
+
+
+def test_reported_losses_are_means_over_the_steps() -> None:
+    class Counter(Regression):
+        def train_step(self, indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+            return {"loss": torch.tensor(float(len(indices)))}
+
+    history: History = {}
+    train(Counter(), context(history), n_images=24, batch_size=7, epochs=1)
+    assert history == {1: {"loss": 6.0}}
+
+
+def test_equal_seeds_train_equally_and_others_do_not() -> None:
+    (first, history), (second, again), (other, _) = trained(), trained(), trained(seed=1)
+    assert torch.equal(first.weights, second.weights) and history == again
+    assert not torch.equal(first.weights, other.weights)
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 3, 5])
+def test_an_interrupted_run_goes_on_bit_for_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
+) -> None:
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    whole, whole_history = trained()
+    with pytest.raises(StoppedError):
+        trained(tmp_path / "new", stop_at=stop_at)
+    resumed, history = trained(tmp_path / "new")
+    assert list(history) == list(range(stop_at, 7)), "the epoch whose report stopped the run is repeated"
+    assert torch.equal(resumed.weights, whole.weights)
+    assert all(history[step] == whole_history[step] for step in history)
+
+
+def test_an_interruption_within_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    method = Regression()
+    step = method.train_step
+
+    def dying(indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        if len(method.batches) == 14:
+            raise KeyboardInterrupt
+        return step(indices, generator)
+
+    monkeypatch.setattr(method, "train_step", dying)
+    with pytest.raises(KeyboardInterrupt):
+        train(method, context({}, tmp_path), n_images=24, batch_size=7, epochs=6)
+    resumed, history = trained(tmp_path)
+    assert list(history) == [4, 5, 6]
+    assert torch.equal(resumed.weights, trained()[0].weights)
+
+
+def test_short_runs_write_no_checkpoint_and_none_needs_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained(tmp_path / "scratch")
+    assert not (tmp_path / "scratch").exists()
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    trained(None)
+    trained(tmp_path / "scratch")
+    assert [path.name for path in (tmp_path / "scratch").iterdir()] == ["last.pt"]
+
+
+def test_a_checkpoint_is_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pickle could run anything; the checkpoint must load with weights only."""
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    trained(tmp_path)
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["epoch"] == 5
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_stops_the_run(value: float) -> None:
+    class Diverging(Regression):
+        def train_step(self, indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+            losses = super().train_step(indices, generator)
+            return {**losses, "energy": torch.tensor(value if len(self.batches) == 6 else 1.0)}
+
+    history: History = {}
+    with pytest.raises(TrainingDivergedError, match=rf"energy is {value} in epoch 2"):
+        train(Diverging(), context(history), n_images=24, batch_size=7, epochs=6)
+    assert list(history) == [1]
+
+
+@given(
+    first=st.tuples(st.integers(0, 2**31), st.integers(-2, 10**6)),
+    second=st.tuples(st.integers(0, 2**31), st.integers(-2, 10**6)),
+)
+def test_seeds_of_epochs_do_not_meet(first: tuple[int, int], second: tuple[int, int]) -> None:
+    assert (epoch_seed(*first) == epoch_seed(*second)) == (first == second)
+    torch.Generator().manual_seed(epoch_seed(*first))  # in the range that torch takes
+
+
+def test_gradient_norms_are_clipped_where_asked() -> None:
+    parameter = nn.Parameter(torch.zeros(4))
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    optimise((100 * parameter).sum(), optimizer, [parameter], clip_norm=1.0)
+    assert parameter.norm().item() == pytest.approx(1.0, rel=1e-4)
+    optimise((100 * parameter).sum(), optimizer, [parameter])
+    assert parameter.norm().item() == pytest.approx(201.0, rel=1e-4)
+
+
+def one_of_two(folder: Path, rank: int, last: float) -> None:
+    """A process of a distributed run; ``last`` is a loss that only process 1 sees."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    history: History = {}
+    method = Regression(noise=0.0)
+    step = method.train_step
+
+    def with_loss_of_one(indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        ending = len(method.batches) == 2
+        return {**step(indices, generator), "odd": torch.tensor(last if rank == 1 and ending else 1.0)}
+
+    method.train_step = with_loss_of_one  # type: ignore[method-assign]
+    try:
+        train(method, context(history), n_images=24, batch_size=8, epochs=4)
+        outcome = "trained"
+    except TrainingDivergedError:
+        outcome = "diverged"
+    torch.save({"history": history, "weights": method.weights, "outcome": outcome}, folder / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+def run_two(folder: Path, last: float) -> list[dict[str, Any]]:
+    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    workers = [
+        subprocess.Popen([sys.executable, __file__, str(folder), str(rank), str(last)], env=environment)
+        for rank in range(2)
+    ]
+    try:
+        assert [worker.wait(120) for worker in workers] == [0, 0]
+    finally:
+        for worker in workers:
+            worker.kill()
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the loopback device has another name")
+def test_two_processes_train_as_one(tmp_path: Path) -> None:
+    alone, history = Regression(noise=0.0), {}
+    train(alone, context(history), n_images=24, batch_size=8, epochs=4)
+    first, second = run_two(tmp_path, 1.0)
+    assert first["outcome"] == second["outcome"] == "trained"
+    assert first["history"] == second["history"], "every process reports the mean of all"
+    assert torch.equal(first["weights"], second["weights"])
+    torch.testing.assert_close(first["weights"], alone.weights, atol=1e-5, rtol=0)
+    for step, values in history.items():
+        assert first["history"][step]["loss"] == pytest.approx(values["loss"], abs=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the loopback device has another name")
+def test_a_divergence_in_one_process_stops_both(tmp_path: Path) -> None:
+    """Otherwise the other would wait for its gradients for ever."""
+    assert [found["outcome"] for found in run_two(tmp_path, float("nan"))] == ["diverged", "diverged"]
+
+
+if __name__ == "__main__":
+    one_of_two(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
