@@ -61,7 +61,9 @@ class Request(_Frozen):
     cell_timeout: float | None = Field(
         default=None, gt=0.0, description="seconds after which a cell fails, at the end of an epoch"
     )
-    gallery: bool = Field(default=True, description="keep a few anomaly maps of each run for the page")
+    maps: Literal["report", "all", "none"] = Field(
+        default="report", description="anomaly maps to keep: a few for the page, also all of test, or none"
+    )
 
     @field_validator("seeds")
     @classmethod

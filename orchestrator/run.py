@@ -95,7 +95,7 @@ def surroundings_of(request: Request, options: RunOptions) -> Surroundings:
         cache_dir=cache if options.use_cache else None,
         scratch=None if remote else str(Path(request.out) / "checkpoints"),
         timeout=request.cell_timeout,
-        gallery=request.gallery,
+        maps=request.maps,
     )
 
 

@@ -30,7 +30,7 @@ from adbench.orchestrator import environment
 from adbench.orchestrator.cell import Cell, canonical_json
 from adbench.orchestrator.evaluation import Judge, image_scores, keep_gallery
 from adbench.orchestrator.record import cell_facts
-from adbench.reports.schema import Gallery, ImageScores, RunRecord, RunResult
+from adbench.reports.schema import Gallery, ImageScores, RunRecord, RunResult, TestMaps
 
 Report = Callable[[int, Mapping[str, float]], None]
 
@@ -53,7 +53,7 @@ class Surroundings:
     cache_dir: str | None = None
     scratch: str | None = None
     timeout: float | None = None
-    gallery: bool = True
+    maps: Literal["report", "all", "none"] = "report"
 
 
 @dataclass
@@ -65,6 +65,7 @@ class _Progress:
     images: tuple[ImageScores, ...] = ()
     history: list[tuple[int, str, float]] = field(default_factory=list)
     gallery: Gallery | None = None
+    test_maps: TestMaps | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -99,7 +100,13 @@ def run_cell(cell: Cell, surroundings: Surroundings, report: Report = lambda ste
         notes="\n".join(progress.notes) or None,
         **progress.facts,
     )
-    return RunResult(record=record, images=progress.images, history=tuple(progress.history), gallery=progress.gallery)
+    return RunResult(
+        record=record,
+        images=progress.images,
+        history=tuple(progress.history),
+        gallery=progress.gallery,
+        test_maps=progress.test_maps,
+    )
 
 
 def _execute(cell: Cell, surroundings: Surroundings, report: Report, progress: _Progress) -> None:
@@ -137,7 +144,9 @@ def _execute(cell: Cell, surroundings: Surroundings, report: Report, progress: _
     judge = Judge(dataset, cell.category)
     progress.images = (image_scores("val", sets["val"], val), image_scores("test", sets["test"], test))
     progress.metrics = judge.metrics(progress.images, val.maps, test.maps, sets)
-    if surroundings.gallery:
+    if surroundings.maps == "all":
+        progress.test_maps = TestMaps(image_ids=sets["test"].ids, maps=test.maps)
+    if surroundings.maps != "none":
         progress.gallery = keep_gallery(judge, sets["test"], test)
     if context.checkpoint_dir:
         shutil.rmtree(context.checkpoint_dir, ignore_errors=True)

@@ -22,6 +22,7 @@ from adbench.reports.schema import (
     GalleryCase,
     RunRecord,
     RunResult,
+    TestMaps,
 )
 
 
@@ -110,6 +111,21 @@ def load_gallery(data: bytes) -> Gallery:
             for index, case in enumerate(metadata["cases"])
         ]
     return Gallery(low=metadata["low"], high=metadata["high"], cases=tuple(cases))
+
+
+def test_maps_bytes(kept: TestMaps | None) -> bytes | None:
+    """The .npz file of all test maps."""
+    if kept is None:
+        return None
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, image_ids=np.array([_text(name) for name in kept.image_ids]), maps=kept.maps)
+    return buffer.getvalue()
+
+
+def load_test_maps(data: bytes) -> TestMaps:
+    """The maps that test_maps_bytes wrote. Unpickles nothing."""
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        return TestMaps(image_ids=tuple(map(str, arrays["image_ids"])), maps=arrays["maps"])
 
 
 def _text(value: str) -> str:

@@ -35,7 +35,6 @@ DEFAULT_COLUMNS = (
     "pixel_auroc",
     "pixel_ap",
     "aupro_030",
-    "aupro_005",
     "spro_005",
 )
 MOST_TABLE_BYTES = 1_100_000  # of the compressed run table, before base64

@@ -120,6 +120,16 @@ class Gallery:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TestMaps:
+    """All anomaly maps of the test split, float32 [N, S, S] at the method's size, unscaled; kept on request."""
+
+    __test__ = False  # not a class of tests, whatever pytest thinks of its name
+
+    image_ids: tuple[str, ...]
+    maps: NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunResult:
     """All that one executed cell leaves behind. ``history`` rows are (step, name, value)."""
 
@@ -127,6 +137,7 @@ class RunResult:
     images: tuple[ImageScores, ...] = ()
     history: tuple[tuple[int, str, float], ...] = ()
     gallery: Gallery | None = None
+    test_maps: TestMaps | None = None
 
 
 _ARROW_TYPES: dict[type, pa.DataType] = {

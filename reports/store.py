@@ -16,7 +16,7 @@ from pyarrow import fs as pafs
 from adbench.reports import compaction, encoding
 from adbench.reports.errors import StoreError
 from adbench.reports.files import TEMPORARY, Folder, LocalFolder, open_folder
-from adbench.reports.schema import HISTORY_SCHEMA, IMAGES_SCHEMA, RUNS_SCHEMA, Gallery, RunResult
+from adbench.reports.schema import HISTORY_SCHEMA, IMAGES_SCHEMA, RUNS_SCHEMA, Gallery, RunResult, TestMaps
 
 SCHEMAS: dict[str, pa.Schema] = {"runs": RUNS_SCHEMA, "images": IMAGES_SCHEMA, "history": HISTORY_SCHEMA}
 LOCAL_FOLDERS = (*SCHEMAS, "maps", "report", "logs")
@@ -80,6 +80,7 @@ class ResultStore:
             f"images/{run_id}.parquet": encoding.images_bytes(result),
             f"history/{run_id}.parquet": encoding.history_bytes(result),
             f"maps/{run_id}.npz": encoding.gallery_bytes(result.gallery),
+            f"maps/{run_id}-test.npz": encoding.test_maps_bytes(result.test_maps),
             f"runs/{run_id}.parquet": encoding.runs_bytes(result.record),
         }
         with self._folder.explained("write to the results folder"), self._folder.lock():
@@ -121,6 +122,14 @@ class ResultStore:
         with self._folder.explained("read the results folder"):
             try:
                 return encoding.load_gallery(self._folder.read(f"maps/{run_id}.npz"))
+            except FileNotFoundError:
+                return None
+
+    def test_maps(self, run_id: str) -> TestMaps | None:
+        """All anomaly maps of a run's test split, if they were kept."""
+        with self._folder.explained("read the results folder"):
+            try:
+                return encoding.load_test_maps(self._folder.read(f"maps/{run_id}-test.npz"))
             except FileNotFoundError:
                 return None
 

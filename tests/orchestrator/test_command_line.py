@@ -78,6 +78,18 @@ def test_quiet_and_json(adbench: Adbench, faulty_methods: Path) -> None:
     assert (lines[-1]["ok"], lines[-1]["already_recorded"], lines[-1]["failed"]) == (1, 1, [])
 
 
+def test_maps_are_kept_on_request(adbench: Adbench, faulty_methods: Path) -> None:
+    assert adbench("run", *QUICK, "maps=all", "--limit", "1").exit_code == 0
+    store = ResultStore("adbench-results")
+    kept = store.test_maps(_runs()["run_id"][0])
+    scores = store.images()
+    assert kept is not None
+    assert kept.maps.shape == (16, 64, 64)
+    assert set(kept.image_ids) == set(scores[scores["split"] == "test"]["image_id"])
+    assert adbench("run", *QUICK, "maps=none", "out=bare", "--limit", "1").exit_code == 0
+    assert not list(Path("bare/maps").iterdir())
+
+
 def test_no_cache_leaves_the_cache_alone(adbench: Adbench, faulty_methods: Path, tmp_path: Path) -> None:
     arguments = ("run", *QUICK, f"cache_dir={tmp_path / 'unused'}")
     assert adbench(*arguments, "--no-cache", "--limit", "1").exit_code == 0
