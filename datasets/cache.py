@@ -1,5 +1,6 @@
 """A content-addressed store of arrays on local disk: built once, shared read-only by every process of a node."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -173,7 +174,8 @@ def _open(folder: Path) -> tuple[NDArray[Any], float]:
     """The array of a complete entry, read-only, and the seconds that building it took."""
     entry = json.loads((folder / _ENTRY).read_text(encoding="utf-8"))
     array: NDArray[Any] = np.load(folder / _ARRAY, mmap_mode="r")
-    os.utime(folder / _ENTRY)
+    with contextlib.suppress(PermissionError):  # Another user's cache may be read, if not dated.
+        os.utime(folder / _ENTRY)
     return array, float(entry["seconds"])
 
 

@@ -4,8 +4,10 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,14 +28,29 @@ class FileFacts:
     mtime_ns: int
 
 
+_chosen: ContextVar[Path | None] = ContextVar("index folder")
+
+
+@contextmanager
+def kept_in(cache_dir: Path | None) -> Iterator[None]:
+    """Keep indexes in another cache folder than the default for the block; None: read every file anew."""
+    token = _chosen.set(cache_dir)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
 def index_files(root: Path, relative_paths: Sequence[str]) -> dict[str, FileFacts]:
     """Facts of each file under ``root``, by relative path.
 
     Every new or changed file is hashed and decoded whole; facts of unchanged ones (same size and time of change)
     come from the index kept in the cache folder. Files with an error are tried again: the cause may be gone.
     """
-    index_path = default_cache_dir() / "file-index" / f"{hashlib.sha256(str(root).encode()).hexdigest()[:32]}.json"
-    known = _read_index(index_path)
+    name = f"{hashlib.sha256(str(root).encode()).hexdigest()[:32]}.json"
+    folder = _chosen.get(default_cache_dir())
+    index_path = folder / "file-index" / name if folder else None
+    known = _read_index(index_path) if index_path else {}
     with ThreadPoolExecutor(max_workers=min(16, (os.cpu_count() or 1) + 2)) as pool:
         facts = dict(
             zip(
@@ -42,7 +59,7 @@ def index_files(root: Path, relative_paths: Sequence[str]) -> dict[str, FileFact
                 strict=True,
             )
         )
-    if any(known.get(name) != fact for name, fact in facts.items()):
+    if index_path and any(known.get(name) != fact for name, fact in facts.items()):
         _write_index(index_path, {**known, **facts})
     return facts
 

@@ -29,6 +29,7 @@ class Backbone(nn.Module):
         from adbench.methods.backbone_weights import load_network  # timm takes seconds to import
 
         network: Any = load_network(name, tuple(layers), weights).eval().requires_grad_(False)
+        self.name = name
         self.network: nn.Module = network
         self.channels: list[int] = network.feature_info.channels()
         self.strides: list[int] = network.feature_info.reduction()
@@ -58,14 +59,15 @@ class Backbone(nn.Module):
         return digest.hexdigest()[:32]
 
 
-def check_backbone(name: str, layers: Sequence[int], weights: str | None) -> tuple[int, ...]:
+@functools.cache
+def check_backbone(name: str, layers: tuple[int, ...], weights: str | None) -> tuple[int, ...]:
     """The strides of the layers; RequestError, with what to do, if backbone, layers or weights cannot be had."""
     if name == BUNDLED and weights is None:  # Known without asking timm: a plan is then made in no time.
         check_layers(name, layers, BUNDLED_STRIDES)
         return tuple(BUNDLED_STRIDES[layer] for layer in layers)
     from adbench.methods.backbone_weights import load_network
 
-    strides: list[int] = load_network(name, tuple(layers), weights).feature_info.reduction()
+    strides: list[int] = load_network(name, layers, weights).feature_info.reduction()
     return tuple(strides)
 
 

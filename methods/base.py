@@ -50,6 +50,10 @@ class MethodConfig(BaseModel):
         """(anomaly ratio r, number of labelled classes k; 0 = all) that the method wants to train on."""
         return (0.0, 0)
 
+    def input_files(self) -> dict[str, Path]:
+        """Files by the parameter that names them: their content, not their place, is part of a cell's identity."""
+        return {}
+
     def check(self, image_size: int) -> None:
         """Raise RequestError for what bounds cannot express (such as missing weights), before anything trains."""
 
@@ -80,7 +84,8 @@ class Context:
     """What a method may use of its surroundings.
 
     ``report(step, values)`` is called once an epoch; it raises to stop a run. ``checkpoint_dir`` is where training
-    may resume from, or None. ``notes`` collects warnings that go into the result row.
+    may resume from, or None; only checkpoints with the same ``code_version`` are. ``resumed_seconds`` is the training
+    time that an earlier attempt spent. ``notes`` collects warnings that go into the result row.
     """
 
     seed: int
@@ -89,6 +94,8 @@ class Context:
     cache: Cache
     report: Callable[[int, Mapping[str, float]], None] = lambda step, values: None
     checkpoint_dir: Path | None = None
+    code_version: str = ""
+    resumed_seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
 
 

@@ -12,6 +12,7 @@ width and the number of scored pixels scale with the image size.
 
 import itertools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -61,7 +62,7 @@ class CKAADConfig(WeaklySupervisedConfig):
     )
     pseudo_anomalies: Literal["auto", "always", "never"] = Field(
         default="auto",
-        description="elastic-transformed normals, 1:1, as anomalies; auto: only where none are labelled",
+        description="elastic-transformed normals, 1:1, as anomalies; auto: where r > 0 and none are labelled",
     )
     elastic_alpha: float = Field(
         default=200.0, gt=0.0, le=2000.0, description="strength of the elastic transform, in pixels at 256 px"
@@ -84,6 +85,10 @@ class CKAADConfig(WeaklySupervisedConfig):
         if budget == "full" and modality == "industrial":
             preset["layers"] = (1, 2, 3)
         return preset
+
+    def input_files(self) -> dict[str, Path]:
+        """The backbone's weights, if they come from a file."""
+        return {} if self.weights is None else {"weights": Path(self.weights)}
 
     def check(self, image_size: int) -> None:
         """Backbone, layers and weights exist; the deepest layer is large enough for a bottleneck."""
@@ -190,8 +195,8 @@ class CKAAD(Method):
     def predict_batch(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Map: sum over layers of 1 - cosine similarity per location, at image size, smoothed."""
         self.autoencoder.eval()
+        features = self.backbone(images)  # In float32, as the features that were trained on.
         with autocast(self.context.device):
-            features = self.backbone(images)
             rebuilt = self.autoencoder(features)
         maps = sum_over(
             upsample(1 - functional.cosine_similarity(f.float(), r.float(), dim=1), images.shape[-1])
@@ -228,12 +233,13 @@ class CKAAD(Method):
 
     def _anomaly_features(self, normals: ImageSet, labelled: ImageSet) -> FeatureSet | None:
         mode = self.config.pseudo_anomalies
-        if mode == "never" or (mode == "auto" and len(labelled)):
-            if len(labelled) == 0:
-                return None
+        if mode == "always":
+            return self._elastic_features(normals)
+        if len(labelled):
             return cached_features(self.backbone, labelled, self.context.cache, self.context.device)
-        if mode == "auto":
-            self.context.notes.append("no labelled anomalies: trained on elastic pseudo-anomalies (1:1)")
+        if mode == "never" or self.config.anomaly_ratio == 0:  # r = 0 is the baseline.
+            return None
+        self.context.notes.append("no labelled anomalies: trained on elastic pseudo-anomalies (1:1)")
         return self._elastic_features(normals)
 
     @torch.no_grad()

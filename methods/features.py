@@ -65,7 +65,9 @@ def cached_features(backbone: Backbone, images: ImageSet, cache: Cache, device: 
         key = {
             "what": "features",
             **images.content_key,
-            "backbone": backbone.weights_hash,
+            "backbone": backbone.name,
+            "weights": backbone.weights_hash,
+            "torch": torch.__version__,
             "stride": backbone.strides[index],
             "device": device.type,
             "threads": torch.get_num_threads(),  # The last bits of a convolution can depend on it.

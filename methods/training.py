@@ -49,9 +49,10 @@ def train(method: Trainable, context: Context, *, n_images: int, batch_size: int
     whatever ``context.report`` raises to stop the run. Reported losses are means over the epoch and all processes.
     """
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    start = _load_checkpoint(method, context)
+    history = _resume(method, context)
+    began = time.monotonic() - context.resumed_seconds
     saved = time.monotonic()
-    for epoch in range(start, epochs):
+    for epoch in range(len(history), epochs):
         generator = torch.Generator().manual_seed(epoch_seed(context.seed, epoch))
         sums: dict[str, Tensor] = {}
         batches = torch.randperm(n_images, generator=generator).split(batch_size)  # type: ignore[no-untyped-call]
@@ -62,9 +63,10 @@ def train(method: Trainable, context: Context, *, n_images: int, batch_size: int
                 sums[name] = sums.get(name, torch.zeros((), device=value.device)) + value.detach()
         means = _means(sums, len(batches) * world)
         _check_finite(means, epoch)
+        history.append(means)
         context.report(epoch + 1, means)
         if rank == 0 and epoch + 1 < epochs and time.monotonic() - saved > CHECKPOINT_SECONDS:
-            _save_checkpoint(method, context, epoch + 1)
+            _save_checkpoint(method, context, history, time.monotonic() - began)
             saved = time.monotonic()
 
 
@@ -117,20 +119,40 @@ def _checkpoint_path(context: Context) -> Path | None:
     return context.checkpoint_dir / "last.pt" if context.checkpoint_dir else None
 
 
-def _save_checkpoint(method: Trainable, context: Context, epoch: int) -> None:
+def _save_checkpoint(method: Trainable, context: Context, history: list[dict[str, float]], seconds: float) -> None:
     path = _checkpoint_path(context)
     if path is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}-{os.getpid()}")
-    torch.save({"epoch": epoch, "state": method.train_state()}, temporary)
+    with temporary.open("wb") as file:
+        torch.save(
+            {"code": context.code_version, "history": history, "seconds": seconds, "state": method.train_state()},
+            file,
+        )
+        file.flush()
+        os.fsync(file.fileno())  # A rename that outlives its content would leave a torn checkpoint.
     temporary.replace(path)
 
 
-def _load_checkpoint(method: Trainable, context: Context) -> int:
+def _resume(method: Trainable, context: Context) -> list[dict[str, float]]:
+    """Restore the checkpoint, if there is one of this code; the losses of the epochs it holds, reported once more."""
     path = _checkpoint_path(context)
     if path is None or not path.exists():
-        return 0
-    stored = torch.load(path, map_location=context.device, weights_only=True)
-    method.load_train_state(stored["state"])
-    return int(stored["epoch"])
+        return []
+    try:
+        stored = torch.load(path, map_location=context.device, weights_only=True)
+        code, history, seconds, state = (stored[key] for key in ("code", "history", "seconds", "state"))
+    except Exception as error:  # Damaged in whatever way: it saves time, but is not needed.
+        context.notes.append(f"an unreadable checkpoint was dropped ({type(error).__name__}): trained from the start")
+        path.unlink()
+        return []
+    if code != context.code_version:
+        context.notes.append("a checkpoint of another version of the code was dropped: trained from the start")
+        path.unlink()
+        return []
+    method.load_train_state(state)
+    context.resumed_seconds = seconds
+    for epoch, means in enumerate(history):
+        context.report(epoch + 1, means)
+    return list(history)

@@ -35,6 +35,9 @@ class Cell(BaseModel):
     seed: int
     budget: Budget
     image_size: int
+    metric_version: int
+    files: dict[str, str] = {}
+    """Content hash of each file that a parameter names; where the file lies is not part of the identity."""
     command: str
     """Repeats exactly this cell."""
 
@@ -42,6 +45,7 @@ class Cell(BaseModel):
     def run_id(self) -> str:
         """20 hex digits."""
         identity = self.model_dump(mode="json", exclude={"suite", "dataset_params", "modality", "command"})
+        identity["params"] = {key: value for key, value in self.params.items() if key not in self.files}
         return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:20]
 
     @property

@@ -38,8 +38,11 @@ class _Group(click.Group):
     """Shows a wrong request as one message without a traceback, and sets the exit codes."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
+        words = list(kwargs.get("args") or (args[0] if args else sys.argv[1:]))
+        if "--debug" in words:  # It belongs to every command; click wants it before theirs.
+            words = ["--debug", *(word for word in words if word != "--debug")]
         try:
-            result = super().main(*args, **{**kwargs, "standalone_mode": False})
+            result = super().main(**{**kwargs, "args": words, "standalone_mode": False})
         except click.ClickException as error:
             error.show()
             sys.exit(USAGE_ERROR)
@@ -113,11 +116,13 @@ def run(
 
     parsed = parse_overrides(overrides)
     request = compose(parsed)
+    from adbench.datasets.file_index import kept_in
     from adbench.orchestrator.display import Style
     from adbench.orchestrator.plan import make_plan
-    from adbench.orchestrator.run import RunOptions, execute, summary
+    from adbench.orchestrator.run import RunOptions, cache_folder, execute, summary
 
-    plan = make_plan(request, parsed)
+    with kept_in(cache_folder(request, use_cache=not no_cache)):
+        plan = make_plan(request, parsed)
     if cfg:
         click.echo(show.configuration(plan), nl=False)
         return 0

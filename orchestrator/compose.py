@@ -12,7 +12,7 @@ from adbench.benchmark_suites.suites import SuiteSyntaxError, UnknownSuiteError,
 from adbench.datasets.errors import RequestError, unknown_name
 from adbench.datasets.parameters import validate
 from adbench.orchestrator.overrides import Overrides
-from adbench.orchestrator.request import Request
+from adbench.orchestrator.request import DatasetSpec, MethodSpec, Request
 
 _SUITES_REMEDY = "`adbench ls suites` lists them; your own suite is a path ending in .yaml"
 
@@ -26,6 +26,9 @@ def compose(overrides: Overrides) -> Request:
     content["source"] = overrides.suite
     content["methods"] = [_spec(item, "methods") for item in _listed(content, "methods")]
     content["datasets"] = [_spec(item, "datasets") for item in _listed(content, "datasets")]
+    for plural, singular in (("methods", "method"), ("datasets", "dataset")):
+        if plural in overrides.settings:
+            raise RequestError(f"'{plural}' cannot be overridden", remedy=f"choose with {singular}=NAME,NAME")
     content.update(overrides.settings)
     for key in overrides.removed:
         _remove(content, key)
@@ -37,7 +40,7 @@ def compose(overrides: Overrides) -> Request:
         content["seeds"] = overrides.seeds
     for key in ("out", "cache_dir", "data_root", "source"):
         is_path = key != "source" or str(overrides.suite).endswith((".yaml", ".yml"))
-        if is_path and isinstance(content.get(key), str) and "://" not in content[key]:
+        if is_path and isinstance(content.get(key), str) and content[key] and "://" not in content[key]:
             # Workers change directory: paths are made absolute here, once.
             content[key] = str(Path(content[key]).expanduser().absolute())
     content.setdefault("out", str(Path("adbench-results").absolute()))
@@ -77,7 +80,8 @@ def _spec(item: Any, key: str) -> dict[str, Any]:
     if isinstance(item, str):
         return {"name": item}
     if isinstance(item, dict) and isinstance(item.get("name"), str):
-        return dict(item)
+        spec = validate(MethodSpec if key == "methods" else DatasetSpec, item, owner=f"{key}: {item['name']}")
+        return spec.model_dump()
     raise RequestError(f"{key} of the suite: {item!r} is neither a name nor a mapping with a name")
 
 

@@ -33,8 +33,11 @@ class Dispatcher:
         return self.stopping
 
     def finish(self, lane: int, result: RunResult) -> None:
-        """A lane's cell has ended with a result."""
-        self._events.append(CellFinished(lane, self._running.pop(lane), result))
+        """A lane's cell has ended with a result. That of a cell it no longer has (a late worker's) is dropped."""
+        cell = self._running.get(lane)
+        if cell is not None and cell.run_id == result.record.run_id:
+            del self._running[lane]
+            self._events.append(CellFinished(lane, cell, result))
 
     def abandon(self, lane: int) -> None:
         """A lane was stopped amid its cell, which leaves no result."""

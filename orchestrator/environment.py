@@ -59,6 +59,11 @@ def git_commit() -> str | None:
         return None
 
 
+def code_version() -> str:
+    """Changes whenever the code that trains may have: a checkpoint of another one is not resumed."""
+    return f"adbench {adbench_version()} {git_commit() or ''} torch {package_version('torch')}"
+
+
 def _git(git: str, folder: Path, *arguments: str) -> str:
     done = subprocess.run(
         [git, "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10

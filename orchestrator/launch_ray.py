@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 import ray
+from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
@@ -77,13 +78,15 @@ def launch_ray(
             if not ours:  # A Ray of ours ends with all its lanes at once, which saves seconds.
                 for lane in lanes:
                     lane.join()
-        except BaseException:
+        except BaseException as end:
             # The cluster may outlive us: lanes must not go on with nobody to record what they find. What they have
             # finished in the meantime is still recorded.
             with contextlib.suppress(Exception):
                 ray.get(actor.stop.remote(), timeout=5)
                 for event in ray.get(actor.fetch.remote(), timeout=5):
                     handle(event)
+            if isinstance(end, RayError):  # The dispatcher or the whole cluster died.
+                raise RunAbortedError(f"Ray failed: {str(end).splitlines()[0]}") from end
             raise
         finally:
             with contextlib.suppress(Exception):
@@ -176,7 +179,7 @@ class _Lane(threading.Thread):
         if cell is None:
             return False
         self._say(f"lane {self._index} lost its worker during {cell.label}; starting it again")
-        text = f"the worker process died while it ran this cell (killed, out of memory, or crashed): {error}"
+        text = f"{error}\nThe worker process died while it ran this cell: killed, out of memory, or crashed."
         ray.get(actor.finish.remote(self._index, lost_cell(cell, text)))
         return True
 
@@ -252,9 +255,12 @@ def _connect(address: str | None) -> None:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    except ConnectionError as error:
+    except (ConnectionError, ValueError, RuntimeError, ImportError) as error:
+        if address is None:
+            raise RunAbortedError(f"Ray could not start: {error}") from error
         raise RequestError(
-            f"no Ray cluster at address={address}: {error}",
+            f"no Ray cluster at address={address}: {str(error).splitlines()[0]}",
+            allowed="auto, or HOST:PORT of a cluster that this machine is part of",
             remedy="start one with `ray start --head`, or leave address= away for a local Ray",
         ) from error
     logging.getLogger("ray").setLevel(logging.ERROR)

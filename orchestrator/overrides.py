@@ -1,5 +1,6 @@
 """``key=value`` arguments in Hydra's override grammar, sorted by what they address."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from adbench.datasets.errors import RequestError
 GRAMMAR = "key=value, key=a,b, key=[a,b], key=range(0,5), +key=value or ~key"
 _SELECTORS = {"method", "dataset", "category", "seed"}
 # What the shell hands us as one word may hold characters that the grammar wants quoted.
+_BARE_NAME = re.compile(r"[\w.-]+")
 _FREE_TEXT = {"suite", "out", "data_root", "cache_dir", "address", "dataset.root", "method.weights"}
 
 
@@ -62,6 +64,8 @@ def _parse(argument: str) -> tuple[str, list[Any] | None]:
         )
     if key.lstrip("+") in _FREE_TEXT and text[:1] not in "'\"":
         return key.lstrip("+"), [text]
+    if key in _SELECTORS - {"seed"} and _BARE_NAME.fullmatch(text):
+        return key, [text]  # A category may be called 01 or true.
     try:
         override: Override = OverridesParser.create().parse_override(argument)
     except HydraException as error:

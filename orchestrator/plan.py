@@ -1,11 +1,14 @@
 """Request -> Plan: every cell with its identity, checked against the data before anything trains."""
 
+import functools
+import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adbench.benchmark_suites.metrics import METRIC_VERSION
 from adbench.datasets.base import Dataset, Modality
 from adbench.datasets.errors import RequestError, unknown_name
 from adbench.datasets.parameters import validate
@@ -86,8 +89,16 @@ def _cells_of(
             seed=seed,
             budget=request.budget,
             image_size=request.pixels(),
+            metric_version=METRIC_VERSION,
+            files={key: _content_hash(path) for key, path in config.input_files().items()},
             command=reproduce_command(request, name, dataset, category, method, config, seed),
         )
+
+
+@functools.cache
+def _content_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 
 
 def _variants(

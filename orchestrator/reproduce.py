@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from adbench.datasets.base import Dataset
 from adbench.methods.base import MethodConfig
 from adbench.methods.registry import method_entry
-from adbench.orchestrator.request import Request
+from adbench.orchestrator.request import DatasetSpec, MethodSpec, Request
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./:-]+")
 
@@ -31,20 +31,31 @@ def reproduce_command(
         f"suite={request.source or request.name}",
         f"method={method}",
         f"dataset={dataset_name}",
-        f"category={category}",
+        f"category={_hydra(category)}",
         f"seed={seed}",
         f"budget={request.budget}",
         f"image_size={request.pixels()}",
         f"split_seed={request.split_seed}",
-        *_differences("method", config, expected.model_dump()),
-        *_differences("dataset", dataset.config, type(dataset.config)().model_dump()),
+        *([f"cpus_per_lane={request.cpus_per_lane}"] if request.cpus_per_lane != 1 else []),
+        *_differences("method", config, expected.model_dump(), _set_by_suite(request.methods, method)),
+        *_differences(
+            "dataset",
+            dataset.config,
+            type(dataset.config)().model_dump(),
+            _set_by_suite(request.datasets, dataset_name),
+        ),
     ]
     return "adbench run " + " ".join(shlex.quote(word) for word in words)
 
 
-def _differences(room: str, config: BaseModel, expected: Mapping[str, Any]) -> list[str]:
+def _set_by_suite(specs: Sequence[MethodSpec | DatasetSpec], name: str) -> set[str]:
+    """Parameters that the suite would set again, and that must be said for that reason."""
+    return {key for spec in specs if spec.name == name for key in spec.params}
+
+
+def _differences(room: str, config: BaseModel, expected: Mapping[str, Any], said: set[str]) -> list[str]:
     values = config.model_dump()
-    return [f"{room}.{key}={_hydra(value)}" for key, value in values.items() if value != expected[key]]
+    return [f"{room}.{key}={_hydra(value)}" for key, value in values.items() if value != expected[key] or key in said]
 
 
 def _hydra(value: Any) -> str:

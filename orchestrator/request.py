@@ -48,7 +48,7 @@ class Request(_Frozen):
     split_seed: int = Field(default=0, ge=0, description="seed of the splits that adbench makes")
     rank_by: str = Field(default="image_auroc", description="metric that ranks the leaderboard")
 
-    out: str = Field(default="adbench-results", description="results: a folder, or an s3:// or gs:// URL")
+    out: str = Field(default="adbench-results", min_length=1, description="results folder, or its s3:// or gs:// URL")
     data_root: str | None = Field(default=None, description="folder of the datasets that need one")
     cache_dir: str | None = Field(default=None, description="cache of decoded images and features (default: user's)")
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: CUDA where there is one")
@@ -57,7 +57,7 @@ class Request(_Frozen):
     workers_per_lane: Literal[1] = Field(default=1, description="Ray Train workers of a lane")
     cpus_per_lane: int = Field(default=1, ge=1, le=1024, description="processors, and torch threads, of a lane")
     gpus_per_lane: float = Field(default=1.0, gt=0.0, le=64.0, description="GPUs of a lane where CUDA is used")
-    address: str | None = Field(default=None, description="a Ray cluster to join, such as auto or ray://HOST:PORT")
+    address: str | None = Field(default=None, description="a Ray cluster to join: auto, or HOST:PORT")
     cell_timeout: float | None = Field(
         default=None, gt=0.0, description="seconds after which a cell fails, at the end of an epoch"
     )
@@ -68,8 +68,15 @@ class Request(_Frozen):
     @field_validator("seeds")
     @classmethod
     def _natural(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if any(seed < 0 for seed in seeds) or len(set(seeds)) != len(seeds):
-            raise ValueError("different whole numbers from 0 on")
+        if not all(0 <= seed < 2**32 for seed in seeds) or len(set(seeds)) != len(seeds):
+            raise ValueError("different whole numbers from 0 to 4294967295")
+        return seeds
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _no_booleans(cls, seeds: object) -> object:
+        if isinstance(seeds, list) and any(isinstance(seed, bool) for seed in seeds):
+            raise ValueError("whole numbers, not true or false")
         return seeds
 
     @field_validator("rank_by")

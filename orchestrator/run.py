@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -85,14 +86,21 @@ def ray_address(request: Request) -> str | None:
     return request.address or os.environ.get("RAY_ADDRESS") or None
 
 
+def cache_folder(request: Request, use_cache: bool) -> Path | None:
+    """Where images, features and file indexes are kept; None with --no-cache."""
+    if not use_cache:
+        return None
+    return Path(request.cache_dir) if request.cache_dir else default_cache_dir()
+
+
 def surroundings_of(request: Request, options: RunOptions) -> Surroundings:
     """What every cell of the request may use."""
-    cache = str(Path(request.cache_dir) if request.cache_dir else default_cache_dir())
+    cache = cache_folder(request, options.use_cache)
     remote = "://" in request.out
     return Surroundings(
         device=resolve_device(request),
         threads=request.cpus_per_lane,
-        cache_dir=cache if options.use_cache else None,
+        cache_dir=str(cache) if cache else None,
         scratch=None if remote else str(Path(request.out) / "checkpoints"),
         timeout=request.cell_timeout,
         maps=request.maps,
@@ -107,6 +115,8 @@ def execute(plan: Plan, options: RunOptions) -> Outcome:
     """
     began = time.monotonic()
     surroundings = surroundings_of(plan.request, options)
+    if surroundings.cache_dir and not ray_address(plan.request):
+        _prove_writable(Path(surroundings.cache_dir))
     store = ResultStore(plan.request.out)
     store.prepare()
     todo, already = pending(plan, store, options.limit)
@@ -127,15 +137,12 @@ def execute(plan: Plan, options: RunOptions) -> Outcome:
         display.show(event)
         return not (options.fail_fast and failures)
 
-    with _log_file(plan.request.out), _terminate_as_interrupt():
+    with _log_file(plan.request.out), _terminate_as_interrupt(), _store_errors_as_abort():
         if todo:
             _write_splits(plan, todo, store)
             with display:
                 display.say(f"{plan.request.name}: {len(todo)} cell(s) to run, {already} already recorded")
-                try:
-                    _launch(plan.request, todo, surroundings, handle)
-                except StoreError as error:
-                    raise RunAbortedError(f"{error.problem}\n  to do:   {error.remedy}") from error
+                _launch(plan.request, todo, surroundings, handle)
         store.compact()
         page = render_page(store)
     return Outcome(
@@ -146,6 +153,18 @@ def execute(plan: Plan, options: RunOptions) -> Outcome:
         page=page,
         seconds=time.monotonic() - began,
     )
+
+
+def _prove_writable(cache_dir: Path) -> None:
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache_dir):
+            pass
+    except OSError as error:
+        raise RequestError(
+            f"cache_dir={cache_dir} cannot be written: {error.strerror}",
+            remedy="give another folder with cache_dir= or ADBENCH_CACHE, or do without: --no-cache",
+        ) from error
 
 
 def summary(outcome: Outcome) -> list[str]:
@@ -199,6 +218,15 @@ def _log_file(out: str) -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         handler.close()
+
+
+@contextlib.contextmanager
+def _store_errors_as_abort() -> Iterator[None]:
+    """A disk that fills up during a run is no wrong request."""
+    try:
+        yield
+    except StoreError as error:
+        raise RunAbortedError(f"{error.problem}\n  to do:   {error.remedy}") from error
 
 
 @contextlib.contextmanager

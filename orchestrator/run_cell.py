@@ -21,6 +21,7 @@ import torch
 from adbench.benchmark_suites.metrics import METRIC_VERSION
 from adbench.datasets.base import ROLES, Dataset
 from adbench.datasets.cache import Cache
+from adbench.datasets.file_index import kept_in
 from adbench.datasets.imageset import ImageSet
 from adbench.datasets.registry import open_dataset
 from adbench.datasets.splits import Split, choose_labelled, make_split
@@ -80,7 +81,7 @@ def run_cell(cell: Cell, surroundings: Surroundings, report: Report = lambda ste
     error = None
     memory = _PeakMemory(surroundings.device)
     try:
-        with memory:
+        with memory, kept_in(Path(surroundings.cache_dir) if surroundings.cache_dir else None):
             _execute(cell, surroundings, report, progress)
     except Exception as failure:  # Whatever a method raises is a recorded row, not a lost suite.
         status, error = "failed", _explain(failure)
@@ -96,7 +97,7 @@ def run_cell(cell: Cell, surroundings: Surroundings, report: Report = lambda ste
         world_size=1,
         started_at=started,
         finished_at=datetime.now(UTC),
-        hardware=torch.cuda.get_device_name() if surroundings.device == "cuda" else environment.processor(),
+        hardware=_hardware(surroundings.device),
         notes="\n".join(progress.notes) or None,
         **progress.facts,
     )
@@ -130,14 +131,16 @@ def _execute(cell: Cell, surroundings: Surroundings, report: Report, progress: _
         cache=cache,
         report=_recorder(progress, report, surroundings.timeout),
         checkpoint_dir=Path(surroundings.scratch) / cell.run_id if surroundings.scratch else None,
+        code_version=environment.code_version(),
         notes=progress.notes,
     )
     method: Method = method_class(cell.method)(config, context)
     began = time.perf_counter()
     method.fit(sets["train"], sets["labelled"])
     _synchronise(surroundings.device)
-    # Features that another cell computed before would make this one look cheaper than it is.
-    progress.facts["fit_seconds"] = time.perf_counter() - began + cache.borrowed_feature_seconds
+    # Features that another cell computed, or epochs of an attempt that was killed, must not make it look cheap.
+    spared = cache.borrowed_feature_seconds + context.resumed_seconds
+    progress.facts["fit_seconds"] = time.perf_counter() - began + spared
     val, test = method.predict(sets["val"]), method.predict(sets["test"])
     milliseconds = 1000 * (val.seconds + test.seconds)
     progress.facts["predict_ms_per_image"] = milliseconds / (len(sets["val"]) + len(sets["test"]))
@@ -155,6 +158,9 @@ def _execute(cell: Cell, surroundings: Surroundings, report: Report, progress: _
 def _note_split(split: Split, ratio: float, progress: _Progress) -> None:
     counts = {f"n_{role}": len(split.of(role)) for role in ROLES}
     progress.facts.update(counts)
+    for label, what in ((0, "normal"), (1, "anomalous")):
+        if not any(sample.label == label for sample in split.test):
+            progress.notes.append(f"test holds no {what} images: metrics that need both kinds are null")
     wanted = round(len(split.train) / (1 - ratio) - len(split.train))
     if wanted > len(split.labelled):
         got = len(split.labelled)
@@ -202,6 +208,11 @@ def _explain(failure: Exception) -> str:
     return text
 
 
+def _hardware(device: str) -> str:
+    # A worker that was given no GPU fails in its cell, and must still be able to say so.
+    return torch.cuda.get_device_name() if device == "cuda" and torch.cuda.is_available() else environment.processor()
+
+
 def _synchronise(device: str) -> None:
     if device == "cuda":
         torch.cuda.synchronize()
@@ -220,7 +231,7 @@ class _PeakMemory:
         self._process = psutil.Process()
 
     def __enter__(self) -> None:
-        if self._cuda:
+        if self._cuda and torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self._thread.start()
@@ -228,7 +239,7 @@ class _PeakMemory:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-        if self._cuda:
+        if self._cuda and torch.cuda.is_available():
             self.vram_mb = torch.cuda.max_memory_allocated() / 2**20
 
     def _sample(self) -> None:

@@ -158,6 +158,8 @@ def _suite(name: str) -> str:
 
 
 def _run(name: str, arguments: Sequence[str]) -> str:
+    import pandas as pd
+
     from adbench.reports.store import ResultStore
 
     out = results_folder(plain_keys(arguments, "out"))
@@ -168,6 +170,4 @@ def _run(name: str, arguments: Sequence[str]) -> str:
         raise RequestError(problem, remedy=f"`adbench ls runs out={out}` lists them")
     row = found.iloc[0]
     width = max(map(len, runs.columns))
-    return "\n".join(
-        f"{column:{width}}  {value}" for column, value in row.items() if value == value and value is not None
-    )
+    return "\n".join(f"{column:{width}}  {value}" for column, value in row.items() if not pd.isna(value))

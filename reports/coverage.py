@@ -6,7 +6,7 @@ from typing import cast
 
 import pandas as pd
 
-from adbench.reports.leaderboard import Leaderboard
+from adbench.reports.leaderboard import OLDER, Leaderboard
 
 LONGEST_ERROR = 6000  # characters kept of one traceback: its beginning and its end
 MOST_ERRORS = 40  # tracebacks kept; the others are in the run table
@@ -39,13 +39,20 @@ class Remark:
 
 @dataclass(frozen=True)
 class Coverage:
-    """``missing``: cells that other methods of the budget have; ``notes``: warnings of the runs."""
+    """``missing``: cells that other methods of the budget have; ``planned``: cells that no run was recorded of.
+
+    ``older``: runs that do not count, for their category has newer data; ``notes``: warnings of the runs.
+    """
 
     failures: tuple[Failure, ...]
     missing: tuple[Remark, ...]
+    planned: tuple[Remark, ...]
+    older: tuple[Remark, ...]
     notes: tuple[Remark, ...]
     n_failed: int
     n_missing: int
+    n_planned: int
+    n_older: int
     n_repeated: int
     n_trials: int
 
@@ -71,12 +78,15 @@ def _label(board: Leaderboard, entry: object) -> str:
 
 def _cells(board: Leaderboard, places: Iterable[int], seeds: Iterable[int]) -> tuple[str, ...]:
     """Cells as readers write them: each category once, with its seeds."""
-    by_place: dict[int, list[int]] = {}
-    for place, seed in sorted(zip(places, seeds, strict=True)):
-        by_place.setdefault(place, []).append(seed)
-    return tuple(
-        f"{board.categories[place].label} (seed {', '.join(map(str, own))})" for place, own in by_place.items()
-    )
+    cells = sorted(set(zip(places, seeds, strict=True)))
+    return _with_seeds((board.categories[place].label, seed) for place, seed in cells)
+
+
+def _with_seeds(cells: Iterable[tuple[str, int]]) -> tuple[str, ...]:
+    seeds: dict[str, list[str]] = {}
+    for label, seed in cells:
+        seeds.setdefault(label, []).append(str(seed))
+    return tuple(f"{label} (seed {', '.join(own)})" for label, own in seeds.items())
 
 
 def _failures(board: Leaderboard, current: pd.DataFrame) -> tuple[Failure, ...]:
@@ -116,6 +126,33 @@ def _missing(board: Leaderboard, current: pd.DataFrame) -> tuple[list[Remark], i
     return remarks, count
 
 
+def _planned(board: Leaderboard) -> tuple[Remark, ...]:
+    recorded = set(board.sorted.runs["run_id"])
+    cells: dict[tuple[str, str, str], list[tuple[str, int]]] = {}
+    for plan in board.plans:
+        for cell in plan.cells:
+            if cell.run_id not in recorded:
+                key = (plan.name, cell.budget, cell.method)
+                cells.setdefault(key, []).append((f"{cell.dataset}/{cell.category}", cell.seed))
+    return tuple(
+        Remark(method, budget, _with_seeds(sorted(own)), f"planned by {suite}, not run")
+        for (suite, budget, method), own in cells.items()
+    )
+
+
+def _older(board: Leaderboard) -> tuple[Remark, ...]:
+    runs = board.sorted.runs
+    return tuple(
+        Remark(
+            method=_label(board, entry),
+            budget=str(budget),
+            cells=_cells(board, own["place"].astype(int), own["seed"].astype(int)),
+            text=f"{OLDER}, not counted",
+        )
+        for (budget, entry), own in runs[runs["standing"] == "older"].groupby(["budget", "entry"], sort=True)
+    )
+
+
 def _notes(board: Leaderboard, current: pd.DataFrame) -> tuple[Remark, ...]:
     noted = current[current["notes"].notna()]
     keys = zip(noted["budget"], noted["entry"], noted["place"], noted["seed"], noted["notes"], strict=True)
@@ -141,9 +178,13 @@ def build_coverage(board: Leaderboard) -> Coverage:
     return Coverage(
         failures=_failures(board, current),
         missing=tuple(missing),
+        planned=_planned(board),
+        older=_older(board),
         notes=_notes(board, current),
         n_failed=int((current["status"] == "failed").sum()),
         n_missing=n_missing,
+        n_planned=len({cell.run_id for plan in board.plans for cell in plan.cells} - set(runs["run_id"])),
+        n_older=int((runs["standing"] == "older").sum()),
         n_repeated=int((runs["standing"] == "repeated").sum()),
         n_trials=int((runs["standing"] == "trial").sum()),
     )

@@ -1,4 +1,4 @@
-"""A RunResult as the bytes that the store writes, and a Gallery back from them."""
+"""A RunResult and a SuitePlan as the bytes that the store writes; galleries, maps and plans back from them."""
 
 import dataclasses
 import io
@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar, get_origin
 
 import numpy as np
 import pyarrow as pa
@@ -20,10 +20,15 @@ from adbench.reports.schema import (
     VAL_METRIC_COLUMNS,
     Gallery,
     GalleryCase,
+    PlannedCell,
     RunRecord,
     RunResult,
+    SuitePlan,
     TestMaps,
 )
+
+
+_Kind = TypeVar("_Kind", PlannedCell, SuitePlan)
 
 
 def runs_bytes(record: RunRecord) -> bytes:
@@ -126,6 +131,31 @@ def load_test_maps(data: bytes) -> TestMaps:
     """The maps that test_maps_bytes wrote. Unpickles nothing."""
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         return TestMaps(image_ids=tuple(map(str, arrays["image_ids"])), maps=arrays["maps"])
+
+
+def plan_bytes(plan: SuitePlan) -> bytes:
+    """The JSON file of a suite's plan."""
+    return json.dumps(dataclasses.asdict(plan), indent=1).encode()
+
+
+def load_plan(data: bytes) -> SuitePlan:
+    """The plan that plan_bytes wrote. Raises ValueError for anything else."""
+    parsed = json.loads(data)
+    if not isinstance(parsed, dict) or not isinstance(parsed.get("cells"), list):
+        raise ValueError("This is no plan of a suite.")
+    cells = tuple(_checked(PlannedCell, cell) for cell in parsed["cells"])
+    return _checked(SuitePlan, {**parsed, "cells": cells})
+
+
+def _checked(kind: type[_Kind], values: Any) -> _Kind:
+    """``values`` as a ``kind``, if it has just its fields and they have the right types."""
+    types = {entry.name: get_origin(entry.type) or entry.type for entry in dataclasses.fields(kind)}
+    if not isinstance(values, dict) or values.keys() != types.keys():
+        raise ValueError(f"A {kind.__name__} has the fields {list(types)}.")
+    for name, expected in types.items():
+        if type(values[name]) is not expected:
+            raise ValueError(f"{name}={values[name]!r} of a {kind.__name__} has the wrong type.")
+    return kind(**values)
 
 
 def _text(value: str) -> str:

@@ -1,24 +1,20 @@
 """Which runs count, and which of them form one row of the leaderboard."""
 
-import json
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
 import pandas as pd
 
-CELL = ["dataset", "dataset_params", "category", "seed", "budget"]
-"""Columns that, together with a row of the leaderboard, name one run."""
+from adbench.reports.categories import Category, differing, outdated, parameters, place_runs, spelled
 
 _SELECTION = {"none": "", "val": "tuned on val", "test": "tuned on test"}
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A row of the leaderboard: a method under one choice of those parameters that were varied in some cell.
+    """A row of the leaderboard: a method under one choice of those parameters that were varied in its budget.
 
     ``settings`` spells that choice out and is empty where nothing was varied. ``versions`` are the method's
-    versions among the runs; more than one makes the row a mixture, and the page says so.
+    versions among the runs that count; more than one makes the row a mixture, and the page says so.
     """
 
     label: str
@@ -30,22 +26,12 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Category:
-    """The unit a model is trained on; ``label`` adds the dataset's parameters where runs differ in them."""
-
-    dataset: str
-    category: str
-    modality: str
-    label: str
-
-
-@dataclass(frozen=True)
 class Sorted:
     """The runs, each with its place.
 
     ``runs`` has three more columns: ``standing`` ("current"; "repeated" by a better or later run of the same
-    cell; "trial" of a search, which is never ranked), ``entry`` and ``place``, indices into ``entries`` and
-    ``categories`` (-1 for trials).
+    cell; "older" data or metric version than others of its category; "trial" of a search, which is never
+    ranked), ``entry`` and ``place``, indices into ``entries`` and ``categories`` (-1 for trials).
     """
 
     runs: pd.DataFrame
@@ -61,83 +47,66 @@ class Sorted:
 def sort_runs(runs: pd.DataFrame) -> Sorted:
     """Give every run its place.
 
-    Of several runs of one cell with equal parameters the latest successful one counts, or the latest failure
-    where none succeeded. Runs of a search (``sweep_id`` set) with ``selection`` "none" are trials: proposals,
-    not the parameters that the search chose.
+    Only runs on the newest data of their category count. Of several runs of one cell with equal parameters
+    the latest successful one counts, or the latest failure where none succeeded. Runs of a search
+    (``sweep_id`` set) with ``selection`` "none" are trials: proposals, not the parameters that it chose.
     """
     runs = runs.sort_values(["finished_at", "run_id"], kind="stable").reset_index(drop=True)
     trial = runs["sweep_id"].notna() & (runs["selection"] == "none")
-    runs["standing"] = trial.map({True: "trial", False: "repeated"})
-    candidates = runs[~trial].assign(ok=lambda frame: frame["status"] == "ok").sort_values("ok", kind="stable")
-    counted = candidates.drop_duplicates(["method", "selection", "params", *CELL], keep="last").index
+    own = runs[~trial].copy()
+    own["place"], categories = place_runs(own)
+    older = outdated(own)
+    own["entry"], keys = _rows(own, older, categories)
+    ordered = own[~older].assign(ok=lambda frame: frame["status"] == "ok").sort_values("ok", kind="stable")
+    counted = ordered.drop_duplicates(["entry", "place", "seed", "budget"], keep="last").index
+    runs["standing"] = "trial"
+    runs.loc[own.index, "standing"] = older.map({True: "older", False: "repeated"})
     runs.loc[counted, "standing"] = "current"
-    entry, entries = _entries(runs[~trial])
-    place, categories = _categories(runs[~trial])
-    runs["entry"] = entry.reindex(runs.index, fill_value=-1).astype(int)
-    runs["place"] = place.reindex(runs.index, fill_value=-1).astype(int)
-    return Sorted(runs, entries, categories)
+    for name in ("entry", "place"):
+        runs[name] = own[name].reindex(runs.index, fill_value=-1).astype(int)
+    return Sorted(runs, _entries(runs, keys), categories)
 
 
-@cache
-def _parameters(text: str) -> dict[str, str]:
-    """Top-level parameters, each value as JSON; text that is no JSON object counts as one parameter."""
-    try:
-        parsed: Any = json.loads(text)
-    except ValueError:
-        parsed = None
-    if not isinstance(parsed, dict):
-        return {"params": text}
-    return {str(name): json.dumps(value, sort_keys=True) for name, value in parsed.items()}
+def _rows(
+    runs: pd.DataFrame, older: pd.Series, categories: tuple[Category, ...]
+) -> tuple[pd.Series, list[tuple[str, str, str]]]:
+    """The row of each run as an index into the rows: (method, selection, settings).
+
+    Parameters without a setting of their own follow the budget and the modality. So what differs between
+    runs of one method, selection, budget and modality was varied, and makes rows of their own.
+    """
+    modality = [categories[place].modality for place in runs["place"]]
+    texts = runs[["method", "selection", "budget", "params"]].assign(modality=modality)
+    varied: dict[tuple[str, str, str], set[str]] = {}
+    for (method, selection, budget, _), own in texts[~older].groupby(["method", "selection", "budget", "modality"]):
+        names = varied.setdefault((method, selection, budget), set())
+        names |= differing(map(parameters, own["params"].unique()))
+    keys = list(texts[["method", "selection", "budget", "params"]].itertuples(index=False, name=None))
+    rows = {
+        (method, selection, budget, params): (
+            method,
+            selection,
+            spelled(parameters(params), varied.get((method, selection, budget), ())),
+        )
+        for method, selection, budget, params in dict.fromkeys(keys)
+    }
+    order = sorted(set(rows.values()))
+    position = {row: index for index, row in enumerate(order)}
+    return pd.Series([position[rows[key]] for key in keys], index=runs.index, dtype="int64"), order
 
 
-def _varied(runs: pd.DataFrame) -> dict[tuple[str, str], list[str]]:
-    """Names of the parameters that differ between runs of one cell, by method and selection."""
-    varied: dict[tuple[str, str], list[str]] = {}
-    groups = runs.groupby(["method", "selection", *CELL], dropna=False)["params"]
-    several = groups.transform("nunique") > 1
-    for key, texts in runs[several].groupby(["method", "selection", *CELL], dropna=False)["params"]:
-        names = varied.setdefault((str(key[0]), str(key[1])), [])
-        choices = [_parameters(text) for text in texts.unique()]
-        for name in sorted({name for choice in choices for name in choice}):
-            if name not in names and len({choice.get(name) for choice in choices}) > 1:
-                names.append(name)
-    return varied
-
-
-def _entries(runs: pd.DataFrame) -> tuple[pd.Series, tuple[Entry, ...]]:
-    varied = _varied(runs)
-
-    def settings(method: str, selection: str, params: str) -> str:
-        values = _parameters(params)
-        names = varied.get((method, selection), [])
-        return ", ".join(f"{name}={values.get(name, 'unset')}" for name in names)
-
-    keys = [
-        (method, selection, settings(method, selection, params))
-        for method, selection, params in zip(runs["method"], runs["selection"], runs["params"], strict=True)
-    ]
-    order = {key: index for index, key in enumerate(sorted(set(keys)))}
-    index = pd.Series([order[key] for key in keys], index=runs.index, dtype="int64")
-    entries = []
-    for key, position in order.items():
-        method, selection, chosen = key
-        own = runs[index == position]
-        label = " · ".join(part for part in (method, chosen, _SELECTION.get(selection, selection)) if part)
-        versions = tuple(sorted(str(version) for version in own["method_version"].dropna().unique()))
-        suites = tuple(sorted(str(suite) for suite in own["suite"].dropna().unique()))
-        entries.append(Entry(label, method, chosen, selection, versions, suites))
-    return index, tuple(entries)
-
-
-def _categories(runs: pd.DataFrame) -> tuple[pd.Series, tuple[Category, ...]]:
-    columns = ["modality", "dataset", "dataset_params", "category"]
-    known = runs.drop_duplicates(columns[1:])[columns].sort_values(columns, kind="stable")
-    has_variants = known.groupby("dataset")["dataset_params"].nunique() > 1
-    order: dict[tuple[str, str, str], int] = {}
-    categories: list[Category] = []
-    for modality, dataset, params, category in known.itertuples(index=False, name=None):
-        suffix = f" {params}" if has_variants[dataset] else ""
-        order[(dataset, params, category)] = len(categories)
-        categories.append(Category(dataset, category, modality, f"{dataset}/{category}{suffix}"))
-    keys = zip(runs["dataset"], runs["dataset_params"], runs["category"], strict=True)
-    return pd.Series([order[key] for key in keys], index=runs.index, dtype="int64"), tuple(categories)
+def _entries(runs: pd.DataFrame, keys: list[tuple[str, str, str]]) -> tuple[Entry, ...]:
+    current = runs[runs["standing"] == "current"]
+    versions = current.groupby("entry")["method_version"].unique().to_dict()
+    suites = runs.groupby("entry")["suite"].unique().to_dict()
+    return tuple(
+        Entry(
+            label=" · ".join(part for part in (method, settings, _SELECTION.get(selection, selection)) if part),
+            method=method,
+            settings=settings,
+            selection=selection,
+            versions=tuple(sorted(map(str, versions.get(index, ())))),
+            suites=tuple(sorted(map(str, suites.get(index, ())))),
+        )
+        for index, (method, selection, settings) in enumerate(keys)
+    )

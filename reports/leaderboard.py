@@ -5,7 +5,7 @@ computed here; the page only displays it.
 """
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from adbench.benchmark_suites.metrics import METRICS
 from adbench.reports import statistics
-from adbench.reports.entries import Category, Entry, Sorted, sort_runs
-from adbench.reports.schema import METRIC_COLUMNS
+from adbench.reports.categories import Category
+from adbench.reports.entries import Entry, Sorted, sort_runs
+from adbench.reports.schema import METRIC_COLUMNS, SuitePlan
 
 COSTS: dict[str, str] = {
     "fit_seconds": "Fit time (s)",
@@ -27,9 +28,9 @@ COSTS: dict[str, str] = {
 DRAWN = ("image_auroc", "image_ap")
 """Metrics that the images table determines, so that test images can be resampled."""
 
+DEFAULT_RANK_BY = "image_auroc"
 MOST_NAMED = 100
-
-_SAME_DATA = ("dataset_fingerprint", "split_hash", "metric_version")
+OLDER = "older data or metric"
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,8 @@ class Leaderboard:
     """All that the page shows, images of the gallery apart."""
 
     suite: str | None
+    plans: tuple[SuitePlan, ...]
+    """Of the suites shown."""
     created: datetime
     sorted: Sorted
     budgets: tuple[str, ...]
@@ -100,6 +103,12 @@ class Leaderboard:
     metrics: tuple[str, ...]
     """Those with a value in some run, in the order of METRICS."""
     slices: tuple[Slice, ...]
+
+    @property
+    def rank_by(self) -> str:
+        """The metric by which the page ranks at first: the one that all suites shown rank by, if they agree."""
+        wanted = {plan.rank_by for plan in self.plans}
+        return wanted.pop() if len(wanted) == 1 and wanted <= set(self.metrics) else DEFAULT_RANK_BY
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -113,7 +122,9 @@ class Leaderboard:
 class _Grid:
     """The current runs of one budget as arrays over entries [M] and cells [C]."""
 
-    def __init__(self, found: Sorted, runs: pd.DataFrame, images: pd.DataFrame, resamples: int) -> None:
+    def __init__(self, found: Sorted, budget: str, images: pd.DataFrame, resamples: int) -> None:
+        own = found.runs[found.runs["budget"] == budget]
+        runs = own[own["standing"] == "current"]
         self.entries = found.entries
         self.categories = found.categories
         cells = runs[["place", "seed"]].drop_duplicates().sort_values(["place", "seed"])
@@ -124,13 +135,16 @@ class _Grid:
         columns = np.array([position[cell] for cell in zip(runs["place"], runs["seed"], strict=True)], dtype=int)
         shape = (len(self.entries), len(cells))
         self.status = np.full(shape, "missing", dtype=object)
+        older = own[own["standing"] == "older"]
+        for entry, *cell in zip(older["entry"], older["place"], older["seed"], strict=True):
+            self.status[entry, position.get(tuple(cell), slice(0, 0))] = OLDER
         self.status[rows, columns] = runs["status"].to_numpy(dtype=object)
         self.present = np.asarray((self.status != "missing").any(axis=1), dtype=np.bool_)
         self.values = {name: self._spread(runs, name, rows, columns, shape) for name in (*METRIC_COLUMNS, *COSTS)}
         self.hardware = np.full(shape, None, dtype=object)
         self.hardware[rows, columns] = runs["hardware"].to_numpy(dtype=object)
-        self.differs = self._data_differs(runs[runs["status"] == "ok"])
         self.draws = self._draw(runs, rows, columns, images, resamples)
+        self.drawn = {name: ~np.isnan(draws).any(axis=2) for name, draws in self.draws.items()}
 
     def _spread(
         self,
@@ -145,12 +159,6 @@ class _Grid:
         numbers = pd.to_numeric(runs[name], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
         grid[rows[ok], columns[ok]] = numbers[ok]
         return grid
-
-    def _data_differs(self, runs: pd.DataFrame) -> statistics.Bools:
-        """Cells in which methods saw different data, splits or metric definitions: not comparable."""
-        kinds = runs.groupby(["place", "seed"])[list(_SAME_DATA)].nunique().max(axis=1)
-        cells = zip(self.place, self.seed, strict=True)
-        return np.array([kinds.get(cell, 0) > 1 for cell in cells], dtype=np.bool_)
 
     def _draw(
         self,
@@ -194,9 +202,10 @@ class _Grid:
         chosen = np.flatnonzero(compared)
         columns = [np.flatnonzero(shared & (self.place == place)) for place in np.unique(self.place[shared])]
         by_category = [values[np.ix_(chosen, column)] for column in columns]
-        draws = [self.draws[name][np.ix_(chosen, column)] for column in columns] if name in DRAWN else None
-        if draws is not None and any(np.isnan(draw).any() for draw in draws):
-            draws = None
+        draws = None
+        if name in DRAWN and self.drawn[name][np.ix_(chosen, np.concatenate(columns))].all():
+            # one category at a time: all of them are as large as the grid
+            draws = (self.draws[name][np.ix_(chosen, column)] for column in columns)
         labels = [self.categories[self.place[column[0]]].label for column in columns]
         seeds = [zlib.crc32(label.encode()) for label in labels]
         low, high, interval = statistics.interval_of_mean(by_category, draws, seeds)
@@ -231,9 +240,6 @@ class _Grid:
         columns = np.flatnonzero(cells)
         for column in columns[:MOST_NAMED]:
             cell = f"{self.categories[self.place[column]].label}, seed {self.seed[column]}"
-            if self.differs[column]:
-                yield f"{cell}: data, split or metric version differ between methods"
-                continue
             lacking = [
                 f"{self.entries[entry].label} {self.status[entry, column]}"
                 for entry in np.flatnonzero(methods)
@@ -242,6 +248,14 @@ class _Grid:
             yield f"{cell}: {', '.join(lacking)}"
         if len(columns) > MOST_NAMED:
             yield f"and {len(columns) - MOST_NAMED} more, see Coverage"
+
+    def slices(self, budget: str, metrics: tuple[str, ...]) -> list[Slice]:
+        """One slice for all, one for each modality, and one for each dataset."""
+        used = [self.categories[place] for place in np.unique(self.place)]
+        filters: dict[tuple[str | None, str | None], None] = {(None, None): None}
+        filters |= {(category.modality, None): None for category in used}
+        filters |= {(category.modality, category.dataset): None for category in used}
+        return [self.slice(budget, modality, dataset, metrics) for modality, dataset in filters]
 
     def slice(self, budget: str, modality: str | None, dataset: str | None, metrics: tuple[str, ...]) -> Slice:
         """Everything shown for the categories of a modality and dataset (None: all)."""
@@ -252,7 +266,7 @@ class _Grid:
             ]
         )[self.place]
         done = np.asarray(self.status == "ok", dtype=np.bool_)
-        methods, shared = statistics.shared_cells(done & inside & ~self.differs, self.place)
+        methods, shared = statistics.shared_cells(done & inside, self.place)
         total = len(set(self.place[inside]))
         not_compared = tuple(
             (int(entry), self._why_not(int(entry), done, inside, total))
@@ -281,20 +295,28 @@ class _Grid:
         return f"successful runs in {held} of {total} categories only, or none in a cell that the others have"
 
 
+def rows_of_suite(runs: pd.DataFrame, suite: str, plans: Sequence[SuitePlan]) -> pd.DataFrame:
+    """The runs that a suite recorded, and those that it plans and another suite recorded."""
+    planned = [cell.run_id for plan in plans if plan.name == suite for cell in plan.cells]
+    return runs[(runs["suite"] == suite) | runs["run_id"].isin(planned)]
+
+
 def build_leaderboard(
     runs: pd.DataFrame,
     images: pd.DataFrame,
     *,
     suite: str | None = None,
+    plans: Sequence[SuitePlan] = (),
     created: datetime,
     resamples: int = statistics.RESAMPLES,
 ) -> Leaderboard:
     """The leaderboard of ``runs`` (columns of RUNS_SCHEMA), with their ``images`` (of IMAGES_SCHEMA).
 
-    ``suite`` keeps the rows of one suite. Runs without rows in ``images`` get intervals over seeds.
+    ``plans`` are those of the suites shown, ``suite`` keeps the rows of one suite and of its plan. Runs
+    without rows in ``images`` get intervals over seeds.
     """
     if suite is not None:
-        runs = runs[runs["suite"] == suite]
+        runs = rows_of_suite(runs, suite, plans)
     found = sort_runs(runs)
     current = found.current
     done = current[current["status"] == "ok"]
@@ -303,11 +325,5 @@ def build_leaderboard(
     budgets = tuple(str(budget) for budget in size.sort_index().sort_values(ascending=False, kind="stable").index)
     slices: list[Slice] = []
     for budget in budgets:
-        own = current[current["budget"] == budget]
-        grid = _Grid(found, own, images, resamples)
-        used = [found.categories[place] for place in sorted(own["place"].unique())]
-        filters: dict[tuple[str | None, str | None], None] = {(None, None): None}
-        filters |= {(category.modality, None): None for category in used}
-        filters |= {(category.modality, category.dataset): None for category in used}
-        slices += [grid.slice(budget, modality, dataset, metrics) for modality, dataset in filters]
-    return Leaderboard(suite, created, found, budgets, metrics, tuple(slices))
+        slices += _Grid(found, budget, images, resamples).slices(budget, metrics)
+    return Leaderboard(suite, tuple(plans), created, found, budgets, metrics, tuple(slices))

@@ -140,6 +140,28 @@ class RunResult:
     test_maps: TestMaps | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlannedCell:
+    """A cell that a suite asks for, and the ``run_id`` under which its run is recorded."""
+
+    run_id: str
+    method: str
+    dataset: str
+    category: str
+    seed: int
+    budget: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuitePlan:
+    """What a suite asked for when it was last run. ``rank_by`` is the metric it ranks methods by."""
+
+    name: str
+    title: str
+    rank_by: str
+    cells: tuple[PlannedCell, ...]
+
+
 _ARROW_TYPES: dict[type, pa.DataType] = {
     str: pa.string(),
     int: pa.int64(),

@@ -1,6 +1,6 @@
 """Statistics over runs: bootstrap of image metrics, means over categories, ranks, shared cells, Pareto."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -105,12 +105,13 @@ def percentile_interval(draws: ArrayLike, level: float = LEVEL) -> tuple[Floats,
 
 
 def interval_of_mean(
-    by_category: Sequence[Floats], draws: Sequence[NDArray[np.float32]] | None, seeds: Sequence[int]
+    by_category: Sequence[Floats], draws: Iterable[NDArray[np.float32]] | None, seeds: Sequence[int]
 ) -> tuple[Floats, Floats, Interval]:
     """Interval of each method's mean over categories (of means over seeds).
 
     ``by_category``: per category [M, S] values; ``draws``: per category [M, S, B] resampled over images, or
-    None for metrics that the image scores do not determine; ``seeds``: one random seed per category.
+    None for metrics that the image scores do not determine, and taken one by one; ``seeds``: one random seed
+    per category.
     Returns low [M], high [M] and what they cover. Without ``draws``, fewer than three seeds in any category
     give the mean of the categories' lowest and highest seeds, and one seed everywhere gives NaN: no interval
     is made up.
@@ -118,13 +119,12 @@ def interval_of_mean(
     fewest = min(values.shape[1] for values in by_category)
     if draws is not None:
         several = max(values.shape[1] for values in by_category) > 1
-        n = draws[0].shape[-1]
-        mean = np.mean([resample_seeds(d, seed=s, n=n) for d, s in zip(draws, seeds, strict=True)], axis=0)
-        low, high = percentile_interval(mean)
+        total = sum(resample_seeds(d, seed=s, n=d.shape[-1]) for d, s in zip(draws, seeds, strict=True))
+        low, high = percentile_interval(total / len(seeds))
         return low, high, "images+seeds" if several else "images"
     if fewest >= FEWEST_SEEDS:
-        mean = np.mean([resample_seeds(v, seed=s) for v, s in zip(by_category, seeds, strict=True)], axis=0)
-        low, high = percentile_interval(mean)
+        total = sum(resample_seeds(v, seed=s) for v, s in zip(by_category, seeds, strict=True))
+        low, high = percentile_interval(total / len(seeds))
         return low, high, "seeds"
     if max(values.shape[1] for values in by_category) == 1:
         nothing = np.full(len(by_category[0]), np.nan)

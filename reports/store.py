@@ -16,7 +16,15 @@ from pyarrow import fs as pafs
 from adbench.reports import compaction, encoding
 from adbench.reports.errors import StoreError
 from adbench.reports.files import TEMPORARY, Folder, LocalFolder, open_folder
-from adbench.reports.schema import HISTORY_SCHEMA, IMAGES_SCHEMA, RUNS_SCHEMA, Gallery, RunResult, TestMaps
+from adbench.reports.schema import (
+    HISTORY_SCHEMA,
+    IMAGES_SCHEMA,
+    RUNS_SCHEMA,
+    Gallery,
+    RunResult,
+    SuitePlan,
+    TestMaps,
+)
 
 SCHEMAS: dict[str, pa.Schema] = {"runs": RUNS_SCHEMA, "images": IMAGES_SCHEMA, "history": HISTORY_SCHEMA}
 LOCAL_FOLDERS = (*SCHEMAS, "maps", "report", "logs")
@@ -135,11 +143,30 @@ class ResultStore:
 
     def write_split(self, name: str, table: pd.DataFrame) -> None:
         """Keep a split as splits/<name>.csv, unless it is there already; odd characters are %-escaped."""
-        path = f"splits/{quote(name, safe=' +=,@')}.csv"
+        path = f"splits/{_quoted(name)}.csv"
         with self._folder.explained("write to the results folder"), self._folder.lock():
             if not self._folder.exists(path):
                 self._folder.make("splits")
                 self._folder.write(path, table.to_csv(index=False, lineterminator="\n").encode())
+
+    def write_plan(self, plan: SuitePlan) -> None:
+        """Keep what a suite asks for as suites/<name>.json, in place of its earlier plan; see write_split."""
+        with self._folder.explained("write to the results folder"), self._folder.lock():
+            self._folder.make("suites")
+            self._folder.write(f"suites/{_quoted(plan.name)}.json", encoding.plan_bytes(plan))
+
+    def plans(self) -> dict[str, SuitePlan]:
+        """The latest plan of each suite by its name; files that are no plans are passed over."""
+        found: dict[str, SuitePlan] = {}
+        with self._folder.explained("read the results folder"):
+            for name in sorted(self._folder.names("suites")):
+                try:
+                    plan = encoding.load_plan(self._folder.read(f"suites/{name}"))
+                except (FileNotFoundError, PermissionError, ValueError):
+                    continue
+                if name == f"{_quoted(plan.name)}.json":  # not one that was renamed or copied by hand
+                    found[plan.name] = plan
+        return found
 
     def compact(self, threshold: int = COMPACTION_THRESHOLD) -> int:
         """Merge the small files of each table that has more than ``threshold``; return how many it merged.
@@ -159,7 +186,7 @@ class ResultStore:
             compaction.finish(self._folder, table)
 
     def _sweep(self) -> None:
-        for folder in (*SCHEMAS, "maps", "splits"):
+        for folder in (*SCHEMAS, "maps", "splits", "suites"):
             for name in self._folder.names(folder):
                 if name.startswith(".") and name.endswith(TEMPORARY):
                     self._folder.delete(f"{folder}/{name}")
@@ -236,3 +263,8 @@ class ResultStore:
             return empty.select(columns) if columns else empty
         files = pads.dataset(paths, schema=SCHEMAS[table], format="parquet", filesystem=self._folder.filesystem)
         return files.to_table(columns=columns, filter=condition)
+
+
+def _quoted(name: str) -> str:
+    """``name`` as one that a file can have on every system."""
+    return quote(name, safe=" +=,@")

@@ -2,8 +2,11 @@
 
 import importlib.util
 from collections import Counter
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from adbench.datasets.elpv import Elpv, ElpvConfig
 from adbench.datasets.errors import RequestError
@@ -55,6 +58,22 @@ def test_images_have_the_stated_size_and_there_are_no_masks(elpv: Elpv) -> None:
 def test_doubtful_cells_are_labelled_by_the_nearer_side() -> None:
     samples = Elpv(ElpvConfig(doubtful=True)).samples("mono")
     assert Counter(sample.label for sample in samples) == {0: 588 + 117, 1: 313 + 56}
+
+
+def test_the_fingerprint_follows_images_and_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a package of two cells: a corrected label is other data, even where no image changed."""
+
+    def fingerprint(name: str, last: float, grey: int = 0) -> str:
+        (tmp_path / name / "images").mkdir(parents=True)
+        for cell in ("a", "b"):
+            Image.fromarray(np.full((300, 300), grey, np.uint8)).save(tmp_path / name / "images" / f"{cell}.png")
+        (tmp_path / name / "labels.csv").write_text(f"images/a.png  0.0   mono\nimages/b.png  {last}   mono\n")
+        monkeypatch.setattr("adbench.datasets.elpv._package_data", lambda: tmp_path / name)
+        return Elpv(ElpvConfig()).fingerprint("mono")
+
+    original = fingerprint("original", 1.0)
+    assert fingerprint("moved", 1.0) == original
+    assert len({original, fingerprint("relabelled", 0.0), fingerprint("redrawn", 1.0, 5)}) == 3
 
 
 def test_without_the_package_the_way_to_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

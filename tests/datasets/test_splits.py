@@ -213,6 +213,23 @@ def test_normals_of_a_moved_patient_leave_test_too() -> None:
     assert {s.group for s in split.test}.isdisjoint({s.group for s in (*split.labelled, *split.val)} - {None})
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_large_patient_does_not_fill_a_small_part(seed: int) -> None:
+    sick = [Sample(f"large/{n}", 1, "crack", "structural", "test", "large") for n in range(30)]
+    sick.append(Sample("small/0", 1, "crack", "structural", "test", "small"))
+    split = make_split([*normals(9, "train"), *sick], "chest", seed, SplitRule(labelled_from_test=0.3))
+    assert set(sick[:30]) <= set(split.test)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_val_anomalies_do_not_cost_all_normals(seed: int) -> None:
+    known = [Sample(f"known/{n}", 0, role="train", group="known") for n in range(5)]
+    labelled = [Sample(f"{group}/x", 1, "crack", "structural", "labelled", group) for group in ("known", "other")]
+    split = make_split([*known, *labelled, *normals(2, "test")], "chest", seed, SplitRule())
+    assert set(split.train) == set(known)
+    assert set(split.labelled) == set(labelled[:1]) and set(split.val) == set(labelled[1:])
+
+
 @pytest.mark.parametrize(
     ("samples", "missing"),
     [

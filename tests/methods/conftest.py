@@ -22,6 +22,8 @@ class TinySets:
     none: ImageSet
     """No images: labelled anomalies where there are none."""
     test: ImageSet
+    backwards: ImageSet
+    """The images of train in reverse order."""
 
 
 class Unmasked(Folder):
@@ -51,10 +53,10 @@ def tiny_sets(
     dataset = Unmasked(FolderConfig(root=str(root)))
 
     def at(size: int) -> TinySets:
-        def of(role: Role | None) -> ImageSet:
+        def of(role: Role | None, step: int = 1) -> ImageSet:
             chosen = [sample for sample in dataset.samples("grating") if sample.role == role]
-            return ImageSet(dataset, "grating", chosen, size, Cache(root.with_name("cache")))
+            return ImageSet(dataset, "grating", chosen[::step], size, Cache(root.with_name("cache")))
 
-        return TinySets(of("train"), of("labelled"), of(None), of("test"))
+        return TinySets(of("train"), of("labelled"), of(None), of("test"), of("train", -1))
 
     return at

@@ -159,17 +159,24 @@ def flat(module: nn.Module) -> Tensor:
 
 
 class Steps:
-    """Notes which networks move while each optimiser of a method steps."""
+    """Notes which networks move while each optimiser of a method steps, how far, and on which gradient."""
 
     def __init__(self, method: CKAAD, monkeypatch: pytest.MonkeyPatch) -> None:
         self.moved: list[tuple[str, bool, bool]] = []
+        self.farthest: list[float] = []
+        self.gradients: list[float] = []
         for name, optimizer in (("d", method._d_optimizer), ("ae", method._ae_optimizer)):
             monkeypatch.setattr(optimizer, "step", self._watched(name, method, optimizer.step))
 
     def _watched(self, name: str, method: CKAAD, step: Callable[[], Any]) -> Callable[[], None]:
         def watched() -> None:
             before = flat(method.discriminators), flat(method.autoencoder)
+            network = method.discriminators if name == "d" else method.autoencoder
+            old = flat(network)
+            gradients = [parameter.grad.norm() for parameter in network.parameters() if parameter.grad is not None]
+            self.gradients.append(torch.stack(gradients).norm().item())
             step()
+            self.farthest.append((flat(network) - old).abs().max().item())
             self.moved.append(
                 (
                     name,
@@ -188,6 +195,9 @@ def test_each_step_moves_its_own_network_and_the_losses_are_those_of_the_paper(
     sets = tiny_sets(64)
     reference, method = built(level=level, gamma=0.3, w_adv=0.5), built(level=level, gamma=0.3, w_adv=0.5)
     assert len(method.discriminators) == (2 if level == "both" else 1)
+    with torch.no_grad():  # Energies, and with them gradients, large enough to be clipped.
+        for parameter in (*reference.discriminators.parameters(), *method.discriminators.parameters()):
+            parameter *= 2
     frozen = method.backbone.weights_hash
     steps, seen = Steps(method, monkeypatch), []
     take = method.train_step
@@ -207,6 +217,11 @@ def test_each_step_moves_its_own_network_and_the_losses_are_those_of_the_paper(
     with pytest.raises(KeyboardInterrupt):
         method.fit(sets.train, sets.labelled)
     assert steps.moved == [("d", True, False), ("ae", False, True)], "D steps first, each its own"
+    # Adam's first step is its learning rate; beta 1 = 0.5 and beta 2 = 0.999 cancel out of it.
+    assert steps.farthest == pytest.approx([1e-4, 1e-3], rel=0.02)
+    assert steps.gradients[0] <= 1.0001, "the discriminators' gradient is clipped"
+    betas = [optimizer.param_groups[0]["betas"] for optimizer in (method._d_optimizer, method._ae_optimizer)]
+    assert betas == [(0.5, 0.999)] * 2
     del method.backbone.__dict__["weights_hash"]
     assert method.backbone.weights_hash == frozen
 

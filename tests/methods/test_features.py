@@ -60,7 +60,7 @@ def test_other_images_sizes_weights_or_layers_are_other_entries(tiny_sets: Sets,
     next(changed.network.parameters()).data *= 1.01
     for network, images in (
         (backbone, tiny_sets(64).train),
-        (backbone, tiny_sets(64).labelled),
+        (backbone, tiny_sets(64).backwards),
         (backbone, tiny_sets(97).train),
         (changed, tiny_sets(64).train),
     ):

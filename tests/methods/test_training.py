@@ -203,7 +203,8 @@ def one_of_two(folder: Path, rank: int) -> None:
         train(Diverging(), context({}), n_images=24, batch_size=8, epochs=4)
     except TrainingDivergedError:
         diverged = True
-    torch.save({"history": history, "weights": method.weights, "diverged": diverged}, folder / f"{rank}.pt")
+    result = {"history": history, "weights": method.weights, "batches": method.batches, "diverged": diverged}
+    torch.save(result, folder / f"{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -223,6 +224,8 @@ def test_two_processes_train_as_one_and_see_a_divergence_together(tmp_path: Path
     alone = Regression(noise=0.0)
     history: History = {}
     train(alone, context(history), n_images=24, batch_size=8, epochs=4)
+    shared = [sorted(a + b) for a, b in zip(first["batches"], second["batches"], strict=True)]
+    assert shared == [sorted(batch) for batch in alone.batches], "each takes its share of every batch"
     assert first["history"] == second["history"], "every process reports the mean of all"
     assert torch.equal(first["weights"], second["weights"])
     torch.testing.assert_close(first["weights"], alone.weights, atol=1e-5, rtol=0)

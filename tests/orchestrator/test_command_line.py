@@ -121,6 +121,9 @@ def test_report_show_and_ls_of_results(adbench: Adbench, faulty_methods: Path) -
     run_id = _runs()["run_id"][0]
     assert run_id in adbench("show", "run", run_id[:8]).output
     assert adbench("show", "run", "zzz").exit_code == 2
+    adbench("run", "suite=smoke", "method=raises", "launcher=inprocess", "--limit", "1")
+    failed = _runs().set_index("status").loc["failed", "run_id"]
+    assert "deliberate failure" in adbench("show", "run", failed).output
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ def _cells(count: int) -> list[Cell]:
             seed=seed,
             budget="smoke",
             image_size=64,
+            metric_version=1,
             command="adbench run",
         )
         for seed in range(count)

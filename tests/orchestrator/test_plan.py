@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import timm
+from safetensors.torch import save_file
 
 from adbench.benchmark_suites.suites import suite_names
 from adbench.datasets.errors import RequestError
-from adbench.orchestrator.plan import Plan
+from adbench.orchestrator.plan import Plan, _content_hash
 
 PlanOf = Callable[..., Plan]
 
@@ -68,15 +70,25 @@ def test_swept_parameters_make_one_run_each(plan_of: PlanOf) -> None:
     ]
 
 
-def test_the_command_of_a_cell_makes_the_same_cell(plan_of: PlanOf, tmp_path: Path) -> None:
+def test_the_command_of_a_cell_makes_the_same_cell(
+    plan_of: PlanOf, tmp_path: Path, mvtec_folder: Callable[..., Path]
+) -> None:
     """What the page prints as the exact command must be exact, also for odd values."""
     suite = tmp_path / "it's mine.yaml"
     suite.write_text(
-        "methods: [{name: ckaad, params: {gamma: 0.7, level: both}}, recon]\n"
+        "methods: [{name: ckaad, params: {gamma: 0.7, level: both}}, ckaad, recon]\n"
         "datasets: [{name: phantom, categories: [kit, brain], params: {size: 64, n_train: 5, extent: 1.5}}]\n"
         "seeds: [4]\nbudget: smoke\nsplit_seed: 2\n"
     )
-    for cell in plan_of(f"suite={suite}").cells:
+    odd = tmp_path / "a, (b) c"
+    mvtec_folder(odd)
+    plans = [
+        plan_of(f"suite={suite}"),
+        plan_of(f"suite={suite}", "dataset.extent=1", "method.gamma=0.5,0.2"),
+        plan_of("suite=quickstart", "dataset=phantom", "category=kit", "dataset.size=256", "cpus_per_lane=2"),
+        plan_of("suite=quickstart", "dataset=folder", f"dataset.root={odd}"),
+    ]
+    for cell in (cell for plan in plans for cell in plan.cells):
         words = shlex.split(cell.command)
         assert words[:2] == ["adbench", "run"]
         (again,) = plan_of(*words[2:]).cells
@@ -86,6 +98,24 @@ def test_the_command_of_a_cell_makes_the_same_cell(plan_of: PlanOf, tmp_path: Pa
 def test_categories_narrow_every_dataset(plan_of: PlanOf) -> None:
     cells = plan_of("suite=quickstart", "category=mono,brain", "seed=0", "method=recon").cells
     assert [(cell.dataset, cell.category) for cell in cells] == [("elpv", "mono"), ("phantom", "brain")]
+
+
+def test_weights_count_by_their_content(plan_of: PlanOf, tmp_path: Path) -> None:
+    network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    arguments = ("suite=smoke", "method=recon", "category=weave")
+
+    def run_id(path: Path) -> str:
+        _content_hash.cache_clear()
+        return plan_of(*arguments, f"method.weights={path}").cells[0].run_id
+
+    save_file(network.state_dict(), tmp_path / "one.safetensors")
+    save_file(network.state_dict(), tmp_path / "same.safetensors")
+    first = run_id(tmp_path / "one.safetensors")
+    assert first == run_id(tmp_path / "same.safetensors")
+    assert first != plan_of(*arguments).cells[0].run_id
+    network.conv_stem.weight.data.add_(1)
+    save_file(network.state_dict(), tmp_path / "one.safetensors")
+    assert first != run_id(tmp_path / "one.safetensors")
 
 
 def test_methods_to_be_compared_share_one_split(plan_of: PlanOf) -> None:

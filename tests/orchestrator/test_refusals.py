@@ -44,7 +44,12 @@ def _refused(result: Result, *expected: str) -> None:
         (["suite=smoke", "method.weights=nowhere.safetensors"], ["nowhere.safetensors"]),
         (["suite=smoke", "image_size=7"], ["image_size=7", "at least 32"]),
         (["suite=smoke", "image_size=48"], ["image_size=48", "64 or more"]),
-        (["suite=smoke", "seed=-1"], ["from 0 on"]),
+        (["suite=smoke", "seed=-1"], ["from 0 to 4294967295"]),
+        (["suite=smoke", "seed=5000000000"], ["from 0 to 4294967295"]),
+        (["suite=smoke", "seed=true"], ["not true or false"]),
+        (["suite=smoke", "methods=[ckaad]"], ["choose with method=NAME"]),
+        (["suite=smoke", "out="], ["out="]),
+        (["suite=smoke", "cache_dir=/proc/nope"], ["cache_dir=/proc/nope", "--no-cache"]),
         (["suite=smoke", "budget=fast"], ["budget=fast", "smoke or quick or full"]),
         (["suite=smoke", "rank_by=accuracy"], ["rank_by=accuracy", "image_auroc"]),
         (["suite=smoke", "lanes=0"], ["lanes=0"]),
@@ -132,7 +137,27 @@ def test_other_commands(arguments: list[str], expected: str, adbench: Adbench) -
     _refused(adbench(*arguments), expected)
 
 
-def test_debug_adds_the_traceback(adbench: Adbench) -> None:
-    result = adbench("--debug", "run", "suite=quikstart")
+@pytest.mark.parametrize("arguments", [["--debug", "run", "suite=quikstart"], ["run", "suite=quikstart", "--debug"]])
+def test_debug_adds_the_traceback(arguments: list[str], adbench: Adbench) -> None:
+    result = adbench(*arguments)
     assert result.exit_code == 2
     assert "Traceback" in result.output
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("methods: [{name: ckaad, parms: {}}]\ndatasets: [elpv]", "did you mean 'params'"),
+        ("methods: [ckaad]\ndatasets: [{name: phantom, catgories: [weave]}]", "did you mean 'categories'"),
+        ("methods: [ckaad]", "no list 'datasets'"),
+        ("methods: []\ndatasets: [elpv]", "no list 'methods'"),
+        ("- a list", "must hold a mapping"),
+        ("", "must hold a mapping"),
+        ("methods: [ckaad", "not valid YAML"),
+        ("methods: [3]\ndatasets: [elpv]", "3"),
+        ("methods: [ckaad]\ndatasets: [elpv]\nsedes: [0]", "did you mean 'seeds'"),
+    ],
+)
+def test_wrong_suites(text: str, expected: str, adbench: Adbench, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    _refused(adbench("run", "suite=mine.yaml"), expected)
