@@ -145,11 +145,11 @@ def _resume(method: Trainable, context: Context) -> list[dict[str, float]]:
         code, history, seconds, state = (stored[key] for key in ("code", "history", "seconds", "state"))
     except Exception as error:  # Damaged in whatever way: it saves time, but is not needed.
         context.notes.append(f"an unreadable checkpoint was dropped ({type(error).__name__}): trained from the start")
-        path.unlink()
+        path.unlink(missing_ok=True)
         return []
     if code != context.code_version:
         context.notes.append("a checkpoint of another version of the code was dropped: trained from the start")
-        path.unlink()
+        path.unlink(missing_ok=True)
         return []
     method.load_train_state(state)
     context.resumed_seconds = seconds

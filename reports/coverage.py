@@ -109,14 +109,15 @@ def _failures(board: Leaderboard, current: pd.DataFrame) -> tuple[Failure, ...]:
     )
 
 
-def _missing(board: Leaderboard, current: pd.DataFrame) -> tuple[list[Remark], int]:
+def _missing(board: Leaderboard, current: pd.DataFrame, older: pd.DataFrame) -> tuple[list[Remark], int]:
+    elsewhere = set(zip(older["budget"], older["entry"], older["place"], older["seed"], strict=True))
     remarks: list[Remark] = []
     count = 0
     for budget, rows in current.groupby("budget", sort=True):
         cells = set(zip(rows["place"].astype(int), rows["seed"].astype(int), strict=True))
         for entry, own in rows.groupby("entry", sort=True):
             held = set(zip(own["place"].astype(int), own["seed"].astype(int), strict=True))
-            lacking = sorted(cells - held)
+            lacking = sorted(cell for cell in cells - held if (budget, entry, *cell) not in elsewhere)
             if lacking:
                 count += len(lacking)
                 places, seeds = zip(*lacking, strict=True)
@@ -140,8 +141,7 @@ def _planned(board: Leaderboard) -> tuple[Remark, ...]:
     )
 
 
-def _older(board: Leaderboard) -> tuple[Remark, ...]:
-    runs = board.sorted.runs
+def _older(board: Leaderboard, older: pd.DataFrame) -> tuple[Remark, ...]:
     return tuple(
         Remark(
             method=_label(board, entry),
@@ -149,7 +149,7 @@ def _older(board: Leaderboard) -> tuple[Remark, ...]:
             cells=_cells(board, own["place"].astype(int), own["seed"].astype(int)),
             text=f"{OLDER}, not counted",
         )
-        for (budget, entry), own in runs[runs["standing"] == "older"].groupby(["budget", "entry"], sort=True)
+        for (budget, entry), own in older.groupby(["budget", "entry"], sort=True)
     )
 
 
@@ -174,17 +174,18 @@ def _notes(board: Leaderboard, current: pd.DataFrame) -> tuple[Remark, ...]:
 def build_coverage(board: Leaderboard) -> Coverage:
     """Everything that a reader would otherwise not see in the leaderboard."""
     runs, current = board.sorted.runs, board.sorted.current
-    missing, n_missing = _missing(board, current)
+    older = runs[runs["standing"] == "older"]
+    missing, n_missing = _missing(board, current, older)
     return Coverage(
         failures=_failures(board, current),
         missing=tuple(missing),
         planned=_planned(board),
-        older=_older(board),
+        older=_older(board, older),
         notes=_notes(board, current),
         n_failed=int((current["status"] == "failed").sum()),
         n_missing=n_missing,
         n_planned=len({cell.run_id for plan in board.plans for cell in plan.cells} - set(runs["run_id"])),
-        n_older=int((runs["standing"] == "older").sum()),
+        n_older=len(older),
         n_repeated=int((runs["standing"] == "repeated").sum()),
         n_trials=int((runs["standing"] == "trial").sum()),
     )

@@ -27,7 +27,6 @@ from adbench.reports.schema import (
     TestMaps,
 )
 
-
 _Kind = TypeVar("_Kind", PlannedCell, SuitePlan)
 
 

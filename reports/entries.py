@@ -78,8 +78,8 @@ def _rows(
     modality = [categories[place].modality for place in runs["place"]]
     texts = runs[["method", "selection", "budget", "params"]].assign(modality=modality)
     varied: dict[tuple[str, str, str], set[str]] = {}
-    for (method, selection, budget, _), own in texts[~older].groupby(["method", "selection", "budget", "modality"]):
-        names = varied.setdefault((method, selection, budget), set())
+    for key, own in texts[~older].groupby(["method", "selection", "budget", "modality"]):
+        names = varied.setdefault((str(key[0]), str(key[1]), str(key[2])), set())
         names |= differing(map(parameters, own["params"].unique()))
     keys = list(texts[["method", "selection", "budget", "params"]].itertuples(index=False, name=None))
     rows = {

@@ -123,7 +123,9 @@ def chosen_runs(board: Leaderboard) -> list[tuple[str, int, int, str, int]]:
     runs = board.sorted.current
     runs = runs[runs["status"] == "ok"]
     runs = runs.assign(turn=runs["budget"].map({budget: turn for turn, budget in enumerate(board.budgets)}))
-    runs = runs.sort_values(["turn", "seed"], kind="stable").drop_duplicates(["entry", "place"])
+    # the label, not the place: budgets may have image sizes of their own
+    runs = runs.assign(label=[board.categories[place].label for place in runs["place"]])
+    runs = runs.sort_values(["turn", "seed"], kind="stable").drop_duplicates(["entry", "label"])
     nth: dict[int, int] = {}
     counts: dict[str, int] = {}
     for place in sorted(runs["place"].unique()):
@@ -179,5 +181,5 @@ def build_gallery(board: Leaderboard, load: Callable[[str], Gallery | None], bud
     datasets: dict[str, dict[str, list[GalleryRow]]] = {}
     for place in sorted(rows):
         category = board.categories[place]
-        datasets.setdefault(category.dataset, {})[category.label] = rows[place]
+        datasets.setdefault(category.dataset, {}).setdefault(category.label, []).extend(rows[place])
     return GalleryView(datasets, tuple(tiles.uris), shown, left_out, max(0, len(runs) - MOST_RUNS))

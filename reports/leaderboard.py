@@ -136,15 +136,18 @@ class _Grid:
         shape = (len(self.entries), len(cells))
         self.status = np.full(shape, "missing", dtype=object)
         older = own[own["standing"] == "older"]
-        for entry, *cell in zip(older["entry"], older["place"], older["seed"], strict=True):
-            self.status[entry, position.get(tuple(cell), slice(0, 0))] = OLDER
+        for entry, place, seed in zip(older["entry"], older["place"], older["seed"], strict=True):
+            if (place, seed) in position:
+                self.status[entry, position[place, seed]] = OLDER
         self.status[rows, columns] = runs["status"].to_numpy(dtype=object)
         self.present = np.asarray((self.status != "missing").any(axis=1), dtype=np.bool_)
         self.values = {name: self._spread(runs, name, rows, columns, shape) for name in (*METRIC_COLUMNS, *COSTS)}
         self.hardware = np.full(shape, None, dtype=object)
         self.hardware[rows, columns] = runs["hardware"].to_numpy(dtype=object)
         self.draws = self._draw(runs, rows, columns, images, resamples)
-        self.drawn = {name: ~np.isnan(draws).any(axis=2) for name, draws in self.draws.items()}
+        self.drawn: dict[str, statistics.Bools] = {
+            name: np.asarray(~np.isnan(draws).any(axis=2), dtype=np.bool_) for name, draws in self.draws.items()
+        }
 
     def _spread(
         self,

@@ -4,7 +4,7 @@
 const byId = (id) => document.getElementById(id);
 const root = document.documentElement;
 const model = JSON.parse(byId("model").textContent);
-const state = { budget: model.budgets[0], modality: "", dataset: "", metric: "", cost: "fit_seconds" };
+const state = { budget: model.budgets[0], modality: "", dataset: "", metric: model.rank_by, cost: "fit_seconds" };
 const sorting = { key: "rank", ascending: true };
 const PAGE_ROWS = 50;
 let packed = { runs: { count: 0, total: 0, columns: {} }, figures: [] };
@@ -219,6 +219,22 @@ function drawColumnChoice() {
   byId("columns").append(...model.metrics.map(box));
 }
 
+// What is wider than its place fades at the edges beyond which there is more.
+
+function startScroll() {
+  const mark = (node) => {
+    const hidden = node.scrollWidth - node.clientWidth - node.scrollLeft;
+    node.classList.toggle("more-right", hidden > 1);
+    node.classList.toggle("more-left", node.scrollLeft > 1);
+  };
+  const all = () => document.querySelectorAll(".scroll").forEach(mark);
+  document.addEventListener("scroll", (event) => event.target.classList?.contains("scroll") && mark(event.target), true);
+  document.addEventListener("toggle", all, true);
+  const resized = new ResizeObserver(all);
+  for (const node of document.querySelectorAll(".scroll")) for (const one of [node, ...node.children]) resized.observe(one);
+  all();
+}
+
 // Start
 
 function startGallery() {
@@ -271,6 +287,7 @@ async function start() {
   startPrint();
   await unpack();
   draw();
+  startScroll();
   root.dataset.ready = "true";
 }
 

@@ -23,7 +23,7 @@ from adbench.reports import figures, statistics
 from adbench.reports.coverage import build_coverage
 from adbench.reports.files import LocalFolder
 from adbench.reports.gallery import COLOUR_MAP, GalleryView, build_gallery
-from adbench.reports.leaderboard import COSTS, Leaderboard, build_leaderboard
+from adbench.reports.leaderboard import COSTS, Leaderboard, build_leaderboard, rows_of_suite
 from adbench.reports.schema import METRIC_COLUMNS, VAL_METRIC_COLUMNS
 from adbench.reports.store import ResultStore
 
@@ -47,14 +47,16 @@ _SCRIPTS = ("page_figures.js", "page_runs.js", "page.js")  # the last one starts
 def render_page(store: ResultStore, suite: str | None = None) -> Path:
     """Write the leaderboard of the store's runs (of one suite's, if named) and return the page's path.
 
+    A suite's runs are those that it recorded, and those of its plan that another suite recorded.
     The page is ``report/index.html`` in the results folder. For a folder on an object store it is written
     there too, and the path returned is that of a copy on this machine. Raises StoreError if that fails.
     """
     runs = store.runs()
+    plans = tuple(plan for name, plan in store.plans().items() if suite in (None, name))
     if suite is not None:
-        runs = runs[runs["suite"] == suite]
+        runs = rows_of_suite(runs, suite, plans)
     images = store.images(runs.loc[runs["status"] == "ok", "run_id"].tolist())
-    board = build_leaderboard(runs, images, suite=suite, created=datetime.now(UTC))
+    board = build_leaderboard(runs, images, suite=suite, plans=plans, created=datetime.now(UTC))
     page = render(board, build_gallery(board, store.gallery)).encode()
     folder = store.folder
     with folder.explained("write to the results folder"):
@@ -95,7 +97,7 @@ def render(board: Leaderboard, gallery: GalleryView) -> str:
 
 
 def _title(board: Leaderboard) -> str:
-    suites = sorted(board.sorted.runs["suite"].unique())
+    suites = sorted({*board.sorted.runs["suite"], *(plan.name for plan in board.plans)})
     return board.suite or ", ".join(suites) or "no runs yet"
 
 
@@ -153,6 +155,7 @@ def _model(board: Leaderboard) -> dict[str, Any]:
         "entries": [asdict(entry) for entry in board.entries],
         "categories": [asdict(category) for category in board.categories],
         "budgets": board.budgets,
+        "rank_by": board.rank_by,
         "metrics": [
             {
                 "name": name,
@@ -161,7 +164,7 @@ def _model(board: Leaderboard) -> dict[str, Any]:
                 "level": METRICS[name].level,
                 "higher": METRICS[name].higher_is_better,
                 "oracle": "oracle" in name,
-                "shown": name in DEFAULT_COLUMNS,
+                "shown": name in (*DEFAULT_COLUMNS, board.rank_by),
             }
             for name in board.metrics
         ],

@@ -86,17 +86,19 @@ function record(row) {
   return el("tr", { className: "record" }, el("td", { colSpan: 9 }, list));
 }
 
+const STANDINGS = { trial: "search trial", older: "older data or metric", repeated: "superseded" };
+
 function runRow(row) {
   const runs = packed.runs.columns;
   const value = state.metric ? runs[state.metric][row] : null;
   const method = el("td", {}, runs.method[row]);
   if (runs.selection[row] === "test") method.append(" ", el("span", { className: "chip test", textContent: "tuned on test" }));
-  if (runs.standing[row] !== "current") method.append(" ", el("span", { className: "chip", textContent: runs.standing[row] === "trial" ? "search trial" : "superseded" }));
+  if (runs.standing[row] !== "current") method.append(" ", el("span", { className: "chip", textContent: STANDINGS[runs.standing[row]] }));
   const button = el("button", { type: "button", className: "link", textContent: "details", "aria-expanded": "false" });
   const line = el("tr", {},
     el("td", {}, el("span", { className: `chip ${runs.status[row] === "ok" ? "ok" : "failed"}`, textContent: runs.status[row] })),
     method,
-    el("td", { textContent: `${runs.dataset[row]}/${runs.category[row]}` }),
+    el("td", { textContent: model.categories[runs.place[row]]?.label ?? `${runs.dataset[row]}/${runs.category[row]}` }),
     el("td", { textContent: String(runs.seed[row]) }),
     el("td", { textContent: runs.budget[row] }),
     el("td", { textContent: value === null ? "–" : percent(value) }),

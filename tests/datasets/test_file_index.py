@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from adbench.datasets.errors import RequestError
-from adbench.datasets.file_index import FileFacts, content_hash, index_files
+from adbench.datasets.file_index import FileFacts, content_hash, index_files, kept_in
 
 NAMES = ("a.png", "b/c.png", "b/d é.png")
 
@@ -135,3 +135,22 @@ def test_a_folder_that_cannot_be_written_costs_only_time(root: Path, fresh_index
     fresh_index.write_text("a file where the folder should be")
     first = index_files(root, NAMES)
     assert index_files(root, NAMES) == first and len(reads) == 6
+
+
+def test_the_index_can_be_kept_elsewhere_or_nowhere(
+    root: Path, tmp_path: Path, fresh_index: Path, reads: list[str]
+) -> None:
+    for expected in (3, 0):
+        reads.clear()
+        with kept_in(tmp_path / "other"):
+            index_files(root, NAMES)
+        assert len(reads) == expected
+    assert list((tmp_path / "other" / "file-index").iterdir()) != []
+    for _ in range(2):
+        reads.clear()
+        with kept_in(None):
+            index_files(root, NAMES)
+        assert len(reads) == 3
+    assert not fresh_index.exists()
+    index_files(root, NAMES)
+    assert fresh_index.is_dir()

@@ -14,6 +14,7 @@ from adbench.datasets.parameters import validate
 from adbench.methods.base import Context
 from adbench.methods.ckaad import CKAAD, CKAADConfig, discriminator_loss, reconstruction_loss, sum_over
 from adbench.methods.ckaad_networks import FeatureAutoencoder, ImageDiscriminator, PatchDiscriminator
+from adbench.methods.registry import method_entry
 
 Sets = Callable[[int], Any]
 
@@ -197,7 +198,7 @@ def test_each_step_moves_its_own_network_and_the_losses_are_those_of_the_paper(
     assert len(method.discriminators) == (2 if level == "both" else 1)
     with torch.no_grad():  # Energies, and with them gradients, large enough to be clipped.
         for parameter in (*reference.discriminators.parameters(), *method.discriminators.parameters()):
-            parameter *= 2
+            parameter.mul_(2)
     frozen = method.backbone.weights_hash
     steps, seen = Steps(method, monkeypatch), []
     take = method.train_step
@@ -254,11 +255,10 @@ def test_without_anomalies_only_the_autoencoder_learns(tiny_sets: Sets, monkeypa
     assert method.context.notes == []
 
 
-def test_no_anomalies_and_no_pseudo_anomalies_is_recon_bit_for_bit(tiny_sets: Sets) -> None:
-    from adbench.methods.registry import method_entry
-
+@pytest.mark.parametrize("pseudo_anomalies", ["never", "auto"])
+def test_ratio_0_is_recon_bit_for_bit(tiny_sets: Sets, pseudo_anomalies: str) -> None:
     sets = tiny_sets(64)
-    r0 = built(anomaly_ratio=0.0, pseudo_anomalies="never", gamma=0.9, lr_d=1e-3)
+    r0 = built(anomaly_ratio=0.0, pseudo_anomalies=pseudo_anomalies, gamma=0.9, lr_d=1e-3)
     recon = built(**method_entry("recon").fixed)
     for method in (r0, recon):
         method.fit(sets.train, sets.none)

@@ -1,5 +1,6 @@
 """The shared loop: resumed runs, divergence, stopping, and two processes. As a script: one of those processes."""
 
+import contextlib
 import itertools
 import os
 import subprocess
@@ -103,22 +104,26 @@ def test_equal_seeds_train_equally_and_others_do_not() -> None:
     assert not torch.equal(first.weights, other.weights)
 
 
-@pytest.mark.parametrize("stop_at", [1, 2, 3, 5])
-def test_an_interrupted_run_goes_on_bit_for_bit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
-) -> None:
+@pytest.fixture
+def checkpoint_every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("checkpoint_every_epoch")
+@pytest.mark.parametrize("stop_at", [1, 2, 3, 5])
+def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path: Path, stop_at: int) -> None:
     whole, whole_history = trained()
     with pytest.raises(StoppedError):
         trained(tmp_path / "new", stop_at=stop_at)
     resumed, history = trained(tmp_path / "new")
-    assert list(history) == list(range(stop_at, 7)), "the epoch whose report stopped the run is repeated"
+    # The epoch whose report stopped the run is repeated; those before it are only reported again.
+    assert len(resumed.batches) == 4 * (7 - stop_at)
     assert torch.equal(resumed.weights, whole.weights)
-    assert all(history[step] == whole_history[step] for step in history)
+    assert history == whole_history
 
 
+@pytest.mark.usefixtures("checkpoint_every_epoch")
 def test_an_interruption_within_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
     method = Regression()
     step = method.train_step
 
@@ -131,26 +136,56 @@ def test_an_interruption_within_an_epoch(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(KeyboardInterrupt):
         train(method, context({}, tmp_path), n_images=24, batch_size=7, epochs=6)
     resumed, history = trained(tmp_path)
-    assert list(history) == [4, 5, 6]
-    assert torch.equal(resumed.weights, trained()[0].weights)
+    assert len(resumed.batches) == 4 * 3
+    assert torch.equal(resumed.weights, trained()[0].weights) and history == trained()[1]
 
 
-def test_short_runs_write_no_checkpoint_and_none_needs_a_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("checkpoint_every_epoch")
+def test_a_damaged_checkpoint_costs_time_and_nothing_else(tmp_path: Path) -> None:
+    trained(tmp_path)
+    whole = (tmp_path / "last.pt").read_bytes()
+    for content in (b"", whole[: len(whole) // 2], b"no checkpoint"):
+        (tmp_path / "last.pt").write_bytes(content)
+        method, history = Regression(), context({}, tmp_path)
+        train(method, history, n_images=24, batch_size=7, epochs=6)
+        assert len(method.batches) == 4 * 6 and torch.equal(method.weights, trained()[0].weights)
+        assert any("unreadable checkpoint" in note for note in history.notes)
+
+
+@pytest.mark.usefixtures("checkpoint_every_epoch")
+def test_a_checkpoint_of_other_code_is_not_gone_on_from(tmp_path: Path) -> None:
+    trained(tmp_path)
+    newer = context({}, tmp_path)
+    newer.code_version = "another"
+    method = Regression()
+    train(method, newer, n_images=24, batch_size=7, epochs=6)
+    assert len(method.batches) == 4 * 6
+    assert any("another version of the code" in note for note in newer.notes)
+
+
+@pytest.mark.usefixtures("checkpoint_every_epoch")
+def test_time_spent_before_an_interruption_counts(tmp_path: Path) -> None:
+    seconds = []
+    for stop_at in (3, 5, None):
+        surroundings = context({}, tmp_path, stop_at=stop_at)
+        with contextlib.suppress(StoppedError):
+            train(Regression(), surroundings, n_images=24, batch_size=7, epochs=6)
+        seconds.append(surroundings.resumed_seconds)
+    assert seconds[0] == 0 < seconds[1] < seconds[2] < 60
+
+
+def test_short_runs_write_no_checkpoint(tmp_path: Path) -> None:
     trained(tmp_path / "scratch")
     assert not (tmp_path / "scratch").exists()
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("checkpoint_every_epoch")
+def test_a_checkpoint_is_one_file_and_no_code(tmp_path: Path) -> None:
+    """A pickle could run anything; the checkpoint must load with weights only."""
     trained(None)
     trained(tmp_path / "scratch")
     assert [path.name for path in (tmp_path / "scratch").iterdir()] == ["last.pt"]
-
-
-def test_a_checkpoint_is_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pickle could run anything; the checkpoint must load with weights only."""
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
-    trained(tmp_path)
-    assert torch.load(tmp_path / "last.pt", weights_only=True)["epoch"] == 5
+    assert len(torch.load(tmp_path / "scratch" / "last.pt", weights_only=True)["history"]) == 5
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
