@@ -3,6 +3,8 @@
 import contextlib
 import logging
 import os
+import signal
+import socket
 import tempfile
 import threading
 import time
@@ -31,6 +33,7 @@ _POLL_SECONDS = 0.2
 _LANE_MEMORY = 2 * 2**30
 """Memory in bytes that a lane is expected to need when lanes are counted automatically."""
 _STARTS_WITHOUT_A_CELL = 3
+_CLOSING_SECONDS = 30.0
 _log = logging.getLogger(__name__)
 
 
@@ -60,7 +63,7 @@ def launch_ray(
     RunAbortedError if no lane can be kept alive.
     """
     scratch = tempfile.TemporaryDirectory(prefix="adbench-", ignore_cleanup_errors=True)
-    with scratch, ray_session(resources.address) as ours:
+    with scratch, ray_session(resources.address):
         name = f"dispatcher-{uuid.uuid4().hex[:8]}"
         if resources.prefer_gpu and ray.cluster_resources().get("GPU", 0) >= resources.gpus_per_lane:
             surroundings = replace(surroundings, device="cuda")
@@ -75,9 +78,6 @@ def launch_ray(
             lane.start()
         try:
             _pump(actor, lanes, messages, handle)
-            if not ours:  # A Ray of ours ends with all its lanes at once, which saves seconds.
-                for lane in lanes:
-                    lane.join()
         except BaseException as end:
             # The cluster may outlive us: lanes must not go on with nobody to record what they find. What they have
             # finished in the meantime is still recorded.
@@ -89,6 +89,10 @@ def launch_ray(
                 raise RunAbortedError(f"Ray failed: {str(end).splitlines()[0]}") from end
             raise
         finally:
+            # Ray aborts the process if it is shut down while a lane's thread is still inside Ray Train.
+            deadline = time.monotonic() + _CLOSING_SECONDS
+            for lane in lanes:
+                lane.join(max(0.0, deadline - time.monotonic()))
             with contextlib.suppress(Exception):
                 ray.kill(actor)
 
@@ -222,13 +226,10 @@ def _answer() -> bool:
 
 
 @contextlib.contextmanager
-def ray_session(address: str | None) -> Iterator[bool]:
-    """Ray for the block: the one already running in this process, the cluster at ``address``, or a local one.
-
-    Gives True if it is a local one that ends with the block.
-    """
+def ray_session(address: str | None) -> Iterator[None]:
+    """Ray for the block: the one already running in this process, the cluster at ``address``, or a local one."""
     if ray.is_initialized():
-        yield False
+        yield
         return
     here = Path.cwd()
     # Workers search the driver's folder first: from a checkout, `import datasets` would find our folder. They also
@@ -240,12 +241,15 @@ def ray_session(address: str | None) -> Iterator[bool]:
         finally:
             os.chdir(here)
         try:
-            yield address is None
+            yield
         finally:
             ray.shutdown()
 
 
 def _connect(address: str | None) -> None:
+    if address is not None:
+        _refuse_silent_address(address)
+    on_terminate = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
             address=address or "local",
@@ -259,8 +263,26 @@ def _connect(address: str | None) -> None:
         if address is None:
             raise RunAbortedError(f"Ray could not start: {error}") from error
         raise RequestError(
-            f"no Ray cluster at address={address}: {str(error).splitlines()[0]}",
+            f"cannot join a Ray cluster at address={address}: {str(error).splitlines()[0]}",
             allowed="auto, or HOST:PORT of a cluster that this machine is part of",
+            remedy="start one with `ray start --head` (and copy the head's ~/.ray/auth_token to this machine if Ray "
+            "asks for a token), or leave address= away for a local Ray",
+        ) from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_terminate)  # Ray has put in its own, which aborts.
+    logging.getLogger("ray").setLevel(logging.ERROR)
+
+
+def _refuse_silent_address(address: str) -> None:
+    """Ray itself tries for minutes where nobody answers."""
+    host, separator, port = address.rpartition(":")
+    if not separator or "/" in host:  # auto, or a form that Ray must judge
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, ValueError) as error:
+        raise RequestError(
+            f"nobody answers at address={address}: {error}",
+            allowed="auto, or HOST:PORT of a running cluster",
             remedy="start one with `ray start --head`, or leave address= away for a local Ray",
         ) from error
-    logging.getLogger("ray").setLevel(logging.ERROR)

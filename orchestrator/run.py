@@ -182,9 +182,12 @@ def _launch(request: Request, todo: list[Cell], surroundings: Surroundings, hand
 
         launch_inprocess(todo, surroundings, handle)
         return
+    address = ray_address(request)
+    if address and _has_token():
+        # Ray looks for its token by itself only with address=auto, and reads this when it is imported.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     from adbench.orchestrator.launch_ray import RayResources, launch_ray
 
-    address = ray_address(request)
     resources = RayResources(
         address=address,
         lanes=None if request.lanes == "auto" else request.lanes,
@@ -194,6 +197,11 @@ def _launch(request: Request, todo: list[Cell], surroundings: Surroundings, hand
         prefer_gpu=bool(address) and request.device == "auto",
     )
     launch_ray(todo, surroundings, resources, handle)
+
+
+def _has_token() -> bool:
+    named = any(name in os.environ for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    return named or (Path.home() / ".ray" / "auth_token").exists()
 
 
 def _write_splits(plan: Plan, todo: list[Cell], store: ResultStore) -> None:

@@ -154,7 +154,8 @@ def _checked(kind: type[_Kind], values: Any) -> _Kind:
     for name, expected in types.items():
         if type(values[name]) is not expected:
             raise ValueError(f"{name}={values[name]!r} of a {kind.__name__} has the wrong type.")
-    return kind(**values)
+    texts: dict[str, Any] = {name: _text(value) for name, value in values.items() if isinstance(value, str)}
+    return kind(**{**values, **texts})
 
 
 def _text(value: str) -> str:

@@ -150,10 +150,15 @@ class ResultStore:
                 self._folder.write(path, table.to_csv(index=False, lineterminator="\n").encode())
 
     def write_plan(self, plan: SuitePlan) -> None:
-        """Keep what a suite asks for as suites/<name>.json, in place of its earlier plan; see write_split."""
+        """Keep what a suite asks for as suites/<name>.json, in place of its earlier plan; see write_split.
+
+        Raises ValueError for a plan with a value of the wrong type.
+        """
+        content = encoding.plan_bytes(plan)
+        name = encoding.load_plan(content).name
         with self._folder.explained("write to the results folder"), self._folder.lock():
             self._folder.make("suites")
-            self._folder.write(f"suites/{_quoted(plan.name)}.json", encoding.plan_bytes(plan))
+            self._folder.write(f"suites/{_quoted(name)}.json", content)
 
     def plans(self) -> dict[str, SuitePlan]:
         """The latest plan of each suite by its name; files that are no plans are passed over."""

@@ -1,6 +1,8 @@
 """The leaderboard's numbers, from stored runs to slices."""
 
+import json
 from collections.abc import Callable
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import pytest
 
 from adbench.reports.coverage import build_coverage, first_line
 from adbench.reports.leaderboard import Aggregate, Leaderboard, Slice, build_leaderboard
-from adbench.reports.schema import ImageScores, RunResult
+from adbench.reports.schema import ImageScores, PlannedCell, RunResult, SuitePlan
 from adbench.reports.statistics import bootstrap_images, percentile_interval
 from adbench.reports.store import ResultStore
 
@@ -101,12 +103,130 @@ def test_only_shared_cells_count_and_the_others_are_named(make_result: Make, bui
 def test_cells_on_different_data_are_not_compared(make_result: Make, build: Build) -> None:
     board = build(
         *(make_result(method=method, category="gear") for method in ("ckaad", "ssae")),
-        make_result(method="ckaad", category="texture", split_hash="a"),
-        make_result(method="ssae", category="texture", split_hash="b"),
+        make_result(method="ckaad", category="texture", split_hash="a", started_at=NOW),
+        make_result(method="ssae", category="texture", split_hash="b", started_at=NOW + timedelta(hours=1)),
     )
     found = part(board)
     assert found.n_shared_cells == 1
-    assert found.left_out == ("phantom/texture, seed 0: data, split or metric version differ between methods",)
+    assert found.left_out == ("phantom/texture, seed 0: ckaad older data or metric",)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({"dataset_fingerprint": "a"}, {"dataset_fingerprint": "b"}),
+        ({"split_hash": "a"}, {"split_hash": "b"}),
+        ({"metric_version": 1}, {"metric_version": 2}),
+    ],
+)
+def test_old_and_new_data_are_not_averaged_over_seeds(
+    make_result: Make, build: Build, old: dict[str, Any], new: dict[str, Any]
+) -> None:
+    later = NOW + timedelta(hours=1)
+    board = build(
+        make_result(seed=0, started_at=NOW, metrics={"image_auroc": 0.1}, **old),
+        make_result(method="ssae", seed=0, started_at=NOW, metrics={"image_auroc": 0.2}, **old),
+        make_result(seed=1, started_at=later, metrics={"image_auroc": 0.7}, **new),
+        make_result(seed=2, started_at=later, status="failed", **{**new, "metric_version": None}),
+        make_result(seed=0, budget="full", started_at=NOW, metrics={"image_auroc": 0.4}, **old),
+    )
+    assert means(board, part(board, budget="smoke").metrics["image_auroc"]) == pytest.approx({"ckaad": 0.7})
+    assert means(board, part(board, budget="full").metrics["image_auroc"]) == pytest.approx({"ckaad": 0.4})
+    assert part(board, budget="smoke").n_cells == 2  # what failed on the new data is not passed over
+    coverage = build_coverage(board)
+    assert [(one.method, one.budget, one.cells, one.text) for one in coverage.older] == [
+        ("ckaad", "smoke", ("phantom/texture (seed 0)",), "older data or metric, not counted"),
+        ("ssae", "smoke", ("phantom/texture (seed 0)",), "older data or metric, not counted"),
+    ]
+    assert (coverage.n_older, coverage.n_repeated, coverage.n_failed) == (2, 0, 1)
+
+
+def test_method_with_older_data_alone_is_named_and_not_compared(make_result: Make, build: Build) -> None:
+    board = build(
+        make_result(method="a", started_at=NOW, dataset_fingerprint="old"),
+        make_result(method="b", started_at=NOW + timedelta(hours=1), dataset_fingerprint="new"),
+    )
+    found = part(board)
+    assert [board.entries[entry].label for entry in found.compared] == ["b"]
+    assert found.not_compared == ((0, "no successful run here"),)
+    assert build_coverage(board).n_missing == 0  # it is among the older ones
+
+
+def test_image_sizes_are_categories_of_their_own(make_result: Make, build: Build) -> None:
+    board = build(
+        make_result(run_id="small", image_size=64, started_at=NOW, metrics={"image_auroc": 0.5}),
+        make_result(run_id="large", image_size=96, started_at=NOW, metrics={"image_auroc": 0.9}),
+        make_result(run_id="other", image_size=96, started_at=NOW, method="ssae", metrics={"image_auroc": 0.6}),
+    )
+    assert [category.label for category in board.categories] == ["phantom/texture · 64 px", "phantom/texture · 96 px"]
+    found = part(board)
+    assert means(board, found.metrics["image_auroc"]) == pytest.approx({"ckaad": 0.9, "ssae": 0.6})
+    assert found.left_out == ("phantom/texture · 64 px, seed 0: ssae missing",)
+    assert build_coverage(board).n_repeated == 0
+
+
+def test_image_size_is_not_named_where_each_budget_has_one(make_result: Make, build: Build) -> None:
+    board = build(
+        make_result(budget="smoke", image_size=64),
+        make_result(budget="full", image_size=256),
+    )
+    assert [category.label for category in board.categories] == ["phantom/texture"] * 2
+    assert all(one.n_categories == 1 for one in board.slices)
+
+
+def folder(root: str, **more: Any) -> str:
+    return json.dumps({"root": root, **more}, sort_keys=True)
+
+
+def test_same_images_in_another_folder_are_the_same_category(make_result: Make, build: Build) -> None:
+    board = build(
+        make_result(method="a", dataset_params=folder("/home/ada/parts"), metrics={"image_auroc": 0.5}),
+        make_result(method="b", dataset_params=folder("/mnt/parts"), metrics={"image_auroc": 0.7}),
+    )
+    assert [category.label for category in board.categories] == ["phantom/texture"]
+    assert means(board, part(board).metrics["image_auroc"]) == pytest.approx({"a": 0.5, "b": 0.7})
+
+
+def test_folders_with_other_images_are_other_categories(make_result: Make, build: Build) -> None:
+    board = build(
+        make_result(run_id="1", dataset_params=folder("/a/line/parts"), dataset_fingerprint="one"),
+        make_result(run_id="2", dataset_params=folder("/b/line/parts"), dataset_fingerprint="two"),
+        make_result(run_id="3", dataset_params=folder("/b/line/parts"), category="gear"),
+    )
+    assert [category.label for category in board.categories] == [
+        "phantom/gear",
+        "phantom/texture · a/line/parts",
+        "phantom/texture · b/line/parts",
+    ]
+    assert (part(board).n_cells, build_coverage(board).n_older) == (3, 0)
+
+
+def test_changed_images_of_a_moved_folder_are_newer_data_of_one_category(make_result: Make, build: Build) -> None:
+    runs = [("/a", "old"), ("/b", "old"), ("/b", "new")]
+    board = build(
+        *(
+            make_result(
+                run_id=str(hour),
+                seed=hour,
+                started_at=NOW + timedelta(hours=hour),
+                dataset_params=folder(root),
+                dataset_fingerprint=fingerprint,
+            )
+            for hour, (root, fingerprint) in enumerate(runs)
+        )
+    )
+    assert [category.label for category in board.categories] == ["phantom/texture"]
+    assert (part(board).n_cells, build_coverage(board).n_older) == (1, 2)
+
+
+def test_differing_dataset_parameters_are_in_the_label(make_result: Make, build: Build) -> None:
+    board = build(
+        *(make_result(run_id=str(n), dataset_params=folder("/a", n_train=n, seed=0)) for n in (50, 100)),
+    )
+    assert [category.label for category in board.categories] == [
+        "phantom/texture · n_train=100",
+        "phantom/texture · n_train=50",
+    ]
 
 
 def test_undefined_metric_leaves_its_category_out_of_its_own_mean_only(make_result: Make, build: Build) -> None:
@@ -172,8 +292,46 @@ def test_varied_parameters_make_rows_of_their_own(make_result: Make, build: Buil
         make_result(method="ssae", params='{"depth":2}', category="gear"),
         make_result(method="ssae", params='{"depth":3}', category="texture"),
     )
-    # a learning rate that only follows the category is not a variant; gamma was varied within one
-    assert [entry.label for entry in board.entries] == ["ckaad · gamma=0.3", "ckaad · gamma=0.5", "ssae"]
+    assert [entry.label for entry in board.entries] == [
+        "ckaad · gamma=0.3, lr=0.1",
+        "ckaad · gamma=0.3, lr=0.2",
+        "ckaad · gamma=0.5, lr=0.1",
+        "ssae · depth=2",
+        "ssae · depth=3",
+    ]
+
+
+def test_varied_parameters_are_not_merged_over_seeds(make_result: Make, build: Build) -> None:
+    board = build(*(make_result(params=f'{{"gamma":{0.1 * seed}}}', seed=seed) for seed in range(3)))
+    assert len(board.entries) == 3
+    assert part(board).n_shared_cells == 1
+
+
+def test_presets_of_a_budget_or_a_modality_make_no_row(make_result: Make, build: Build) -> None:
+    gammas = [
+        make_result(
+            params=f'{{"gamma":{gamma},"lr":{lr}}}',
+            dataset=modality,
+            modality=modality,
+            metrics={"image_auroc": gamma},
+        )
+        for gamma in (0.3, 0.5)
+        for modality, lr in (("industrial", 0.005), ("medical", 0.001))
+    ]
+    preset = [make_result(params=f'{{"gamma":0.3,"lr":{lr}}}', budget=f"b{lr}", seed=5) for lr in (1, 2)]
+    board = build(*gammas, *preset)
+    assert [entry.label for entry in board.entries] == ["ckaad", "ckaad · gamma=0.3", "ckaad · gamma=0.5"]
+    found = means(board, part(board, budget="smoke").metrics["image_auroc"])
+    assert found == pytest.approx({"ckaad · gamma=0.3": 0.3, "ckaad · gamma=0.5": 0.5})
+    assert part(board, budget="smoke").n_shared_categories == 2
+
+
+def test_versions_are_of_the_runs_that_count(make_result: Make, build: Build) -> None:
+    board = build(
+        make_result(run_id="old", started_at=NOW, method_version="1"),
+        make_result(run_id="new", started_at=NOW + timedelta(hours=1), method_version="2"),
+    )
+    assert board.entries[0].versions == ("2",)
 
 
 def test_rows_tuned_on_test_stand_apart(make_result: Make, build: Build) -> None:
@@ -260,6 +418,48 @@ def test_costs_are_means_over_shared_cells(make_result: Make, build: Build) -> N
 def test_suite_filter_keeps_that_suite_only(make_result: Make, build: Build) -> None:
     board = build(make_result(suite="one", method="a"), make_result(suite="two", method="b"), suite="two")
     assert [entry.label for entry in board.entries] == ["b"]
+
+
+def plan_of(*results: RunResult, name: str = "planned", rank_by: str = "image_ap") -> SuitePlan:
+    names = [entry.name for entry in fields(PlannedCell)]
+    cells = tuple(PlannedCell(**{name: getattr(one.record, name) for name in names}) for one in results)
+    return SuitePlan(name=name, title=name.title(), rank_by=rank_by, cells=cells)
+
+
+def test_suite_has_the_cells_that_another_suite_recorded_for_it(make_result: Make, build: Build) -> None:
+    other = make_result(suite="other", method="a")
+    absent = [make_result(method="c", seed=seed) for seed in (1, 0)]
+    board = build(
+        other,
+        make_result(suite="other", method="unplanned"),
+        make_result(suite="planned", method="b"),
+        suite="planned",
+        plans=[plan_of(other, *absent)],
+    )
+    assert [entry.label for entry in board.entries] == ["a", "b"]
+    coverage = build_coverage(board)
+    assert [(one.method, one.budget, one.cells, one.text) for one in coverage.planned] == [
+        ("c", "smoke", ("phantom/texture (seed 0, 1)",), "planned by planned, not run")
+    ]
+    assert coverage.n_planned == 2
+
+
+@pytest.mark.parametrize(
+    ("plans", "expected"),
+    [
+        ([], "image_auroc"),
+        (["image_ap"], "image_ap"),
+        (["image_ap", "image_ap"], "image_ap"),
+        (["image_ap", "pixel_ap"], "image_auroc"),
+        (["pixel_ap"], "image_auroc"),  # no run has a value
+    ],
+)
+def test_page_ranks_by_what_the_suites_agree_on(
+    make_result: Make, build: Build, plans: list[str], expected: str
+) -> None:
+    shown = [plan_of(name=str(index), rank_by=name) for index, name in enumerate(plans)]
+    board = build(make_result(metrics={"image_ap": 0.5, "image_auroc": 0.5}), plans=shown)
+    assert board.rank_by == expected
 
 
 def test_no_runs_make_an_empty_leaderboard(build: Build) -> None:

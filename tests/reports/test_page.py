@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import fields
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -22,7 +23,7 @@ from adbench.reports import figures, page
 from adbench.reports.gallery import COLOUR_MAP, build_gallery, colour
 from adbench.reports.leaderboard import COSTS, Leaderboard, build_leaderboard
 from adbench.reports.page import render, render_page
-from adbench.reports.schema import Gallery, GalleryCase, RunResult
+from adbench.reports.schema import Gallery, GalleryCase, PlannedCell, RunResult, SuitePlan
 from adbench.reports.store import ResultStore
 
 Make = Callable[..., RunResult]
@@ -121,6 +122,44 @@ def test_suite_filter_keeps_other_suites_off_the_page(store: ResultStore, make_r
     assert [entry["label"] for entry in document.model()["entries"]] == ["wanted"]
     assert document.packed()["runs"]["columns"]["method"] == ["wanted"]
     assert "unwanted" not in document.text
+
+
+def planned(*results: RunResult, rank_by: str = "image_auroc", name: str = "mine") -> SuitePlan:
+    cells = tuple(
+        PlannedCell(**{entry.name: getattr(one.record, entry.name) for entry in fields(PlannedCell)})
+        for one in results
+    )
+    return SuitePlan(name=name, title="My suite", rank_by=rank_by, cells=cells)
+
+
+def test_suite_over_cells_of_another_suite_has_a_page(store: ResultStore, make_result: Make) -> None:
+    recorded = make_result(suite="theirs", method="wanted")
+    store.append(recorded)
+    store.append(make_result(suite="theirs", method="unwanted"))
+    store.write_plan(planned(recorded, make_result(method="absent"), rank_by="pixel_ap"))
+    document = Document(render_page(store, suite="mine").read_text(encoding="utf-8"))
+    assert [entry["label"] for entry in document.model()["entries"]] == ["wanted"]
+    assert document.model()["rank_by"] == "pixel_ap"
+    assert "planned by mine, not run" in document.text
+    assert "My suite" in document.text
+    whole = Document(render_page(store).read_text(encoding="utf-8"))
+    assert [entry["label"] for entry in whole.model()["entries"]] == ["unwanted", "wanted"]
+    assert "planned by mine, not run" in whole.text
+    assert "planned by mine" not in Document(render_page(store, suite="theirs").read_text(encoding="utf-8")).text
+
+
+def test_suite_of_which_nothing_ran_has_its_plan_on_the_page(store: ResultStore, make_result: Make) -> None:
+    store.write_plan(planned(make_result(method="absent")))
+    document = Document(render_page(store, suite="mine").read_text(encoding="utf-8"))
+    assert "No runs yet" in document.text
+    assert "planned by mine, not run" in document.text
+
+
+def test_metric_that_ranks_has_a_column(store: ResultStore, make_result: Make) -> None:
+    fill(store, make_result)
+    store.write_plan(planned(rank_by="aupro_005"))
+    model = Document(render_page(store).read_text(encoding="utf-8")).model()
+    assert {"aupro_005"} == {one["name"] for one in model["metrics"] if one["shown"]} - set(page.DEFAULT_COLUMNS)
 
 
 def test_unknown_suite_is_named_on_the_page(store: ResultStore, make_result: Make) -> None:
@@ -289,6 +328,15 @@ def test_gallery_keeps_to_its_budget_and_counts_what_it_leaves_out(store: Result
     assert view.shown + view.left_out == whole.shown == 12
     assert all(rows for rows in view.datasets["phantom"].values())  # every category keeps something
     assert "are left out" in Document(render(board, view)).text
+
+
+def test_gallery_keeps_categories_that_differ_in_size_alone(store: ResultStore, make_result: Make) -> None:
+    store.append(make_result(method="a", budget="smoke", image_size=64))
+    store.append(make_result(method="a", budget="full", image_size=128))
+    store.append(make_result(method="b", budget="full", image_size=128))
+    view = build_gallery(board_of(store), store.gallery)
+    rows = view.datasets["phantom"]["phantom/texture"]
+    assert sorted((row.method, row.budget) for row in rows) == [("a", "full"), ("b", "full")]
 
 
 def test_images_that_methods_share_are_kept_once(store: ResultStore, make_result: Make) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from adbench.reports.page import render_page
-from adbench.reports.schema import RunResult
+from adbench.reports.schema import RunResult, SuitePlan
 from adbench.reports.store import ResultStore
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
@@ -234,6 +234,55 @@ def test_csv_holds_what_the_page_shows(page: Path, tmp_path: Path, button: str, 
         assert set(table["method"]) == {"recon", "ckaad", HOSTILE, 'a,b "c"\nd'}
         assert table["image_auroc"].between(table["image_auroc_low"], table["image_auroc_high"]).all()
         assert set(table["image_auroc_interval"]) == {"images+seeds"}
+
+
+def test_page_begins_with_the_metric_that_its_suite_ranks_by(
+    tmp_path: Path, make_result: Callable[..., RunResult]
+) -> None:
+    store = ResultStore(tmp_path / "out")
+    store.prepare()
+    for method, image, pixel in (("a", 0.9, 0.2), ("b", 0.8, 0.3)):
+        store.append(make_result(method=method, metrics={"image_auroc": image, "pixel_ap": pixel}))
+    store.write_plan(SuitePlan(name="quickstart", title="Quickstart", rank_by="pixel_ap", cells=()))
+    with opened(render_page(store), tmp_path) as driver:
+        assert driver.find_element(By.ID, "metric").get_attribute("value") == "pixel_ap"
+        assert headline(driver, "method") == ["b", "a"]
+        assert headline(driver, "rank") == ["1.00", "2.00"]
+        assert sort_state(driver, "rank") == "ascending"
+
+
+def scroll_mark(driver: Any) -> tuple[bool, bool, bool]:
+    """Whether the headline table is marked as going on at the left and at the right, and whether a line says so."""
+    table = driver.execute_script("return document.querySelector('#headline').parentElement.className")
+    return (
+        "more-left" in table,
+        "more-right" in table,
+        driver.find_element(By.CSS_SELECTOR, ".sideways").is_displayed(),
+    )
+
+
+def test_wide_table_shows_that_it_scrolls(page: Path, tmp_path: Path) -> None:
+    with opened(page, tmp_path, width=390) as driver:
+        wait = WebDriverWait(driver, 10)
+        wait.until(lambda one: scroll_mark(one) == (False, True, True))
+        for position, expected in ((40, (True, True, True)), (10**6, (True, False, True))):
+            driver.execute_script(
+                "document.querySelector('#headline').parentElement.scrollLeft = arguments[0]", position
+            )
+            wait.until(lambda one, expected=expected: scroll_mark(one) == expected)
+
+
+def test_table_that_fits_is_not_marked(driver: Any) -> None:
+    script = "document.querySelectorAll('#columns input:checked').forEach((box) => box.click())"
+    checked = driver.execute_script(
+        "return [...document.querySelectorAll('#columns input')].map((box) => box.checked)"
+    )
+    driver.execute_script(script)
+    WebDriverWait(driver, 10).until(lambda one: scroll_mark(one) == (False, False, False))
+    restore = (
+        "document.querySelectorAll('#columns input').forEach((b, i) => b.checked !== arguments[0][i] && b.click())"
+    )
+    driver.execute_script(restore, checked)
 
 
 def test_phone_needs_no_sideways_scrolling(page: Path, tmp_path: Path) -> None:

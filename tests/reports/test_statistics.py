@@ -1,6 +1,7 @@
 """Statistics against direct computation, scikit-learn and simulation."""
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -121,6 +122,21 @@ def test_intervals_over_images_say_whether_they_cover_seeds(seeds: tuple[int, in
     low, high, interval = statistics.interval_of_mean([draw.mean(axis=2) for draw in draws], draws, [0, 1])
     assert interval == expected
     assert (low < high).all()
+
+
+def test_intervals_hold_the_draws_of_one_category_at_a_time() -> None:
+    methods, categories, n = 4, 100, 2000
+    values = [np.full((methods, 1), 0.5)] * categories
+    drawn = (np.full((methods, 1, n), 0.5, dtype=np.float32) for _ in range(categories))
+    tracemalloc.start()
+    try:
+        low, high, interval = statistics.interval_of_mean(values, drawn, list(range(categories)))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert interval == "images"
+    assert (low == 0.5).all() and (high == 0.5).all()
+    assert peak < methods * categories * n * 4 / 4  # a quarter of all draws as float32
 
 
 def test_equal_values_share_ranks_and_wins() -> None:

@@ -18,7 +18,15 @@ from hypothesis import strategies as st
 from pyarrow import fs as pafs
 
 from adbench.reports import files
-from adbench.reports.schema import HISTORY_SCHEMA, IMAGES_SCHEMA, RUNS_SCHEMA, ImageScores, RunResult
+from adbench.reports.schema import (
+    HISTORY_SCHEMA,
+    IMAGES_SCHEMA,
+    RUNS_SCHEMA,
+    ImageScores,
+    PlannedCell,
+    RunResult,
+    SuitePlan,
+)
 from adbench.reports.store import ResultStore
 
 MakeResult = Callable[..., RunResult]
@@ -265,6 +273,60 @@ def test_ragged_images_are_refused_before_anything_is_written(local: ResultStore
     with pytest.raises(ValueError):
         local.append(make_result(images=(scores,)))
     assert local.runs().empty and local.images().empty
+
+
+def plan(name: str = "a/b ö", category: str = "mono", **changes: Any) -> SuitePlan:
+    cells = tuple(
+        PlannedCell(run_id=f"r{seed}", method="recon", dataset="elpv", category=category, seed=seed, budget="quick")
+        for seed in range(2)
+    )
+    return SuitePlan(**{"name": name, "title": "A", "rank_by": "image_ap", "cells": cells, **changes})
+
+
+def test_the_latest_plan_of_each_suite_is_kept(store: ResultStore) -> None:
+    assert store.plans() == {}
+    for written in (plan(), plan("."), plan(title="B")):
+        store.write_plan(written)
+    assert store.plans() == {"a/b ö": plan(title="B"), ".": plan(".")}
+    assert store.folder.names("suites") == {"a%2Fb %C3%B6.json", "..json"}
+
+
+def test_plan_names_bytes_that_no_text_has(local: ResultStore) -> None:
+    local.write_plan(plan("x\udcff", category="y\udcff"))
+    assert local.plans() == {"x\\udcff": plan("x\\udcff", category="y\\udcff")}
+
+
+@pytest.mark.parametrize("seed", ["0", None, 1.5, True])
+def test_plan_of_wrong_types_is_refused(local: ResultStore, seed: Any) -> None:
+    cell = dataclasses.replace(plan().cells[0], seed=seed)
+    with pytest.raises(ValueError, match="seed="):
+        local.write_plan(plan(cells=(cell,)))
+    assert local.plans() == {}
+
+
+def test_files_that_are_no_plans_are_passed_over(local: ResultStore) -> None:
+    local.write_plan(plan("x"))
+    suites = Path(local.out) / "suites"
+    good = (suites / "x.json").read_text(encoding="utf-8")
+    foreign = {
+        "copy of x.json": good,
+        "y.json": good.replace('"x"', '"y"').replace("cells", "lines"),
+        "z.json": good.replace('"x"', '"z"')[:-20],
+        "list.json": "[]",
+        "none.json": "null",
+        "cells.json": '{"name": "cells", "title": "", "rank_by": "", "cells": [1]}',
+        "notes.txt": "suites",
+        "bytes.json": "\0",
+        ".x.tmp": good,
+    }
+    for name, text in foreign.items():
+        (suites / name).write_text(text, encoding="utf-8")
+    (suites / "latin.json").write_bytes(b'"\xff"')
+    (suites / "folder.json").mkdir()
+    assert local.plans() == {"x": plan("x")}
+    local.prepare()  # clears what an interrupted writer left
+    assert local.folder.names("suites") >= foreign.keys() - {".x.tmp"}
+    assert ".x.tmp" not in local.folder.names("suites")
 
 
 def test_a_split_is_kept_once(store: ResultStore) -> None:
