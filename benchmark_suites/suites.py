@@ -35,7 +35,7 @@ def read_suite(name: str) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UnknownSuiteError(f"{path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SuiteSyntaxError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise SuiteSyntaxError(f"{path} must hold a mapping with the keys methods and datasets")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from adbench.datasets.base import Dataset, DatasetConfig, DatasetRecord, Mask, Role, Sample, SplitRule
+from adbench.datasets.base import Dataset, DatasetConfig, DatasetRecord, Mask, Modality, Role, Sample, SplitRule
 from adbench.datasets.decode import IMAGE_SUFFIXES, read_image, read_mask
 from adbench.datasets.errors import RequestError, unknown_name
 from adbench.datasets.file_index import FileFacts, content_hash, index_files
@@ -35,6 +35,7 @@ class FolderConfig(DatasetConfig):
         le=0.9,
         description="share of the test anomalies that leave the test split to be image-labelled anomalies",
     )
+    modality: Modality = Field(default="industrial", description="what methods take their defaults from")
     mask_threshold: int = Field(default=0, ge=0, le=254, description="mask pixels above this are anomalous")
 
 
@@ -109,6 +110,10 @@ class Folder(Dataset):
         """Hash of all image and mask files and of how masks are read."""
         names = [*self._facts(category)]
         return f"{content_hash(self._facts(category), names)}-{self.config.mask_threshold}"
+
+    def modality(self, category: str) -> Modality:
+        """As configured."""
+        return self.config.modality
 
     def split_rule(self) -> SplitRule:
         """The folder's own roles, with what the configuration moves."""

@@ -23,6 +23,7 @@ class ImageSet:
     def __init__(self, dataset: Dataset, category: str, samples: Sequence[Sample], size: int, cache: Cache) -> None:
         self.samples = tuple(samples)
         self.size = size
+        self._cache = cache
         self.fingerprint = dataset.fingerprint(category)
         everything = dataset.samples(category)
         row_of = {sample.image_id: row for row, sample in enumerate(everything)}
@@ -64,6 +65,18 @@ class ImageSet:
     def labels(self) -> NDArray[np.int64]:
         """0 (normal) or 1 (anomalous), [N]."""
         return np.array([sample.label for sample in self.samples], dtype=np.int64)
+
+    @property
+    def digests(self) -> NDArray[np.uint64]:
+        """A hash of the pixels of each image, [N]: equal images are equal, whatever their names."""
+
+        def fill(array: NDArray[Any]) -> None:
+            for row, pixels in enumerate(self._pixels):
+                array[row] = int.from_bytes(hashlib.blake2b(pixels.tobytes(), digest_size=8).digest(), "little")
+
+        key = {"what": "digests", "fingerprint": self.fingerprint, "size": self.size}
+        every = self._cache.array(key, (len(self._pixels),), np.uint64, fill)
+        return np.asarray(every[self._rows], dtype=np.uint64)
 
     @property
     def content_key(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
-from adbench.datasets.errors import unknown_name
+from adbench.datasets.errors import RequestError, unknown_name
 
 if TYPE_CHECKING:  # Listing methods must not import torch.
     from adbench.methods.base import Method
@@ -62,6 +62,13 @@ def method_entry(name: str) -> MethodEntry:
 
 def method_class(name: str) -> "type[Method]":
     """The class behind a name."""
-    module, _, attribute = method_entry(name).target.partition(":")
-    found: type[Method] = getattr(importlib.import_module(module), attribute)
+    target = method_entry(name).target
+    module, _, attribute = target.partition(":")
+    try:
+        found: type[Method] = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise RequestError(
+            f"method '{name}' cannot be imported from {target}: {error}",
+            remedy="repair or uninstall the package that registers it in the group adbench.methods",
+        ) from error
     return found

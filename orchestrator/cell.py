@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict
 from adbench.datasets.base import Modality
 from adbench.orchestrator.request import Budget
 
+_NOT_IDENTITY = {"suite", "dataset_params", "modality", "command", "variant"}
+
 
 class Cell(BaseModel):
     """One (method, params, dataset, category, seed, budget): the unit of work.
@@ -40,18 +42,20 @@ class Cell(BaseModel):
     """Content hash of each file that a parameter names; where the file lies is not part of the identity."""
     command: str
     """Repeats exactly this cell."""
+    variant: str = ""
+    """The parameters by which a plan's cells of one method differ, for messages."""
 
     @cached_property
     def run_id(self) -> str:
         """20 hex digits."""
-        identity = self.model_dump(mode="json", exclude={"suite", "dataset_params", "modality", "command"})
+        identity = self.model_dump(mode="json", exclude=_NOT_IDENTITY)
         identity["params"] = {key: value for key, value in self.params.items() if key not in self.files}
         return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:20]
 
     @property
     def label(self) -> str:
         """How messages name the cell."""
-        return f"{self.method} {self.dataset}/{self.category} seed {self.seed}"
+        return f"{self.method}{self.variant and f' ({self.variant})'} {self.dataset}/{self.category} seed {self.seed}"
 
 
 def canonical_json(value: Any) -> str:

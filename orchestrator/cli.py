@@ -119,13 +119,14 @@ def run(
     from adbench.datasets.file_index import kept_in
     from adbench.orchestrator.display import Style
     from adbench.orchestrator.plan import make_plan
-    from adbench.orchestrator.run import RunOptions, cache_folder, execute, summary
+    from adbench.orchestrator.run import RunOptions, cache_folder, execute, resolve_device, summary
 
     with kept_in(cache_folder(request, use_cache=not no_cache)):
         plan = make_plan(request, parsed)
     if cfg:
         click.echo(show.configuration(plan), nl=False)
         return 0
+    resolve_device(request)
     if dry_run:
         click.echo(show.dry_run(plan, limit, as_json))
         return 0

@@ -14,6 +14,7 @@ from adbench.datasets.parameters import validate
 from adbench.orchestrator.overrides import Overrides
 from adbench.orchestrator.request import DatasetSpec, MethodSpec, Request
 
+SETTABLE = set(Request.model_fields) - {"name", "source", "title", "description", "methods", "datasets"}
 _SUITES_REMEDY = "`adbench ls suites` lists them; your own suite is a path ending in .yaml"
 
 
@@ -29,6 +30,9 @@ def compose(overrides: Overrides) -> Request:
     for plural, singular in (("methods", "method"), ("datasets", "dataset")):
         if plural in overrides.settings:
             raise RequestError(f"'{plural}' cannot be overridden", remedy=f"choose with {singular}=NAME,NAME")
+    for key in overrides.settings:
+        if key not in SETTABLE:
+            raise unknown_name("key", key, {*SETTABLE, "suite", "method", "dataset", "category", "seed"})
     content.update(overrides.settings)
     for key in overrides.removed:
         _remove(content, key)
@@ -68,11 +72,8 @@ def _read(name: str | None) -> dict[str, Any]:
 
 def _listed(content: Mapping[str, Any], key: str) -> list[Any]:
     if not isinstance(content.get(key), list) or not content[key]:
-        raise RequestError(
-            f"the suite '{content['name']}' has no list '{key}'",
-            allowed=f"{key}: [NAME, ...]",
-            remedy="add it",
-        )
+        seen = f", but {content[key]!r}" if key in content else ""
+        raise RequestError(f"the suite '{content['name']}' has no list '{key}'{seen}", allowed=f"{key}: [NAME, ...]")
     return list(content[key])
 
 

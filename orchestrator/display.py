@@ -38,11 +38,12 @@ class Tally:
         self.ok = 0
         self.failed = 0
         self.lanes: dict[int, _LaneState] = {}
-        self._began = time.monotonic()
+        self._began: float | None = None
 
     def note(self, event: Event) -> None:
         """Take an event into account."""
         if isinstance(event, CellStarted):
+            self._began = self._began or time.monotonic()  # What Ray needs to start is no pace of cells.
             self.lanes[event.lane] = _LaneState(event.cell, time.monotonic())
         elif isinstance(event, CellProgress) and event.lane in self.lanes:
             self.lanes[event.lane].step = event.step
@@ -66,7 +67,7 @@ class Tally:
 
     def seconds_left(self) -> float | None:
         """Estimated from the pace so far; None before the first cell ended."""
-        if self.done == 0:
+        if self.done == 0 or self._began is None:
             return None
         return (time.monotonic() - self._began) / self.done * self.left
 

@@ -34,6 +34,7 @@ class Judge:
     def __init__(self, dataset: Dataset, category: str) -> None:
         self.dataset = dataset
         self.category = category
+        self.notes: list[str] = []
 
     def metrics(
         self,
@@ -68,6 +69,9 @@ class Judge:
         if len(known) < len(masks) or not samples:
             return {}
         full = [to_size(anomaly_map, mask.channels.shape[1:]) for anomaly_map, mask in zip(maps, known, strict=True)]
+        empty = sum(bool(sample.label) and not mask.union.any() for sample, mask in zip(samples, known, strict=True))
+        if empty:
+            self.notes.append(f"{empty} anomalous image(s) have empty masks: all their pixels count as normal")
         metrics = pixel_metrics(full, [mask.union for mask in known])
         if self.dataset.saturation_defined(self.category):
             areas = [

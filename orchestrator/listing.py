@@ -8,7 +8,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from adbench.datasets.base import Dataset
 from adbench.datasets.cache import Cache, default_cache_dir
+from adbench.datasets.errors import RequestError
 from adbench.orchestrator.keys import plain_keys, results_folder
 
 
@@ -51,9 +53,17 @@ def _methods() -> str:
 def _datasets() -> str:
     from adbench.datasets.registry import dataset_class, dataset_names
 
-    records = [dataset_class(name).record for name in dataset_names()]
-    rows = [(record.name, record.title, record.modality, record.licence) for record in records]
+    kinds = [dataset_class(name) for name in dataset_names()]
+    rows = [(kind.record.name, kind.record.title, _modalities(kind), kind.record.licence) for kind in kinds]
     return render_table(("dataset", "title", "modality", "licence"), rows)
+
+
+def _modalities(kind: type[Dataset]) -> str:
+    try:
+        dataset = kind(kind.config_class())
+    except RequestError:  # Its data is not here.
+        return kind.record.modality
+    return ", ".join(sorted({dataset.modality(category) for category in dataset.categories()}))
 
 
 def _suites() -> str:

@@ -79,7 +79,8 @@ def _cells_of(
         "split_hash": split.hash,
     }
     configs = [(method, _method_config(method, params, request, modality)) for method, params, _ in variants]
-    for seed, (method, config) in itertools.product(request.seeds, configs):
+    named = [(*config, label) for config, label in zip(configs, _labels(variants), strict=True)]
+    for seed, (method, config, label) in itertools.product(request.seeds, named):
         yield Cell(
             suite=request.name,
             method=method,
@@ -92,6 +93,7 @@ def _cells_of(
             metric_version=METRIC_VERSION,
             files={key: _content_hash(path) for key, path in config.input_files().items()},
             command=reproduce_command(request, name, dataset, category, method, config, seed),
+            variant=label,
         )
 
 
@@ -112,6 +114,17 @@ def _variants(
     swept = {key: values for key, values in overrides.method_params.items() if key in settable}
     for combination in itertools.product(*swept.values()):
         yield spec.name, {**spec.params, **dict(zip(swept, combination, strict=True))}, settable
+
+
+def _labels(variants: list[tuple[str, dict[str, Any], set[str]]]) -> list[str]:
+    """For each variant, the parameters in which it differs from others of its method."""
+    labels = []
+    for method, params, _ in variants:
+        others = [other for name, other, _ in variants if name == method]
+        keys = dict.fromkeys(key for other in others for key in other)
+        differ = [key for key in keys if any(other.get(key) != others[0].get(key) for other in others)]
+        labels.append(", ".join(f"{key}={params.get(key, 'default')}" for key in differ))
+    return labels
 
 
 def _method_config(name: str, params: Mapping[str, Any], request: Request, modality: Modality) -> MethodConfig:

@@ -7,6 +7,7 @@ import signal
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,8 @@ class Outcome:
     ok: int
     failures: tuple[tuple[str, str], ...]
     not_run: int
+    notes: tuple[tuple[str, int], ...]
+    """Warnings that runs gave, each with the number of runs."""
     page: Path
     seconds: float
 
@@ -122,6 +125,7 @@ def execute(plan: Plan, options: RunOptions) -> Outcome:
     todo, already = pending(plan, store, options.limit)
     tally = Tally(len(todo))
     failures: list[tuple[str, str]] = []
+    notes: Counter[str] = Counter()
     display = make_display(options.style, tally)
 
     def handle(event: Event) -> bool:
@@ -131,6 +135,7 @@ def execute(plan: Plan, options: RunOptions) -> Outcome:
         if isinstance(event, CellFinished):
             store.append(event.result)
             record = event.result.record
+            notes.update((record.notes or "").splitlines())
             _log.info("%s %s %s\n%s", record.status, record.run_id, event.cell.label, record.error or "")
             if record.status == "failed":
                 failures.append((event.cell.label, (record.error or "").strip().splitlines()[-1]))
@@ -141,7 +146,8 @@ def execute(plan: Plan, options: RunOptions) -> Outcome:
         if todo:
             _write_splits(plan, todo, store)
             with display:
-                display.say(f"{plan.request.name}: {len(todo)} cell(s) to run, {already} already recorded")
+                starting = "; starting Ray" if plan.request.launcher == "ray" else ""
+                display.say(f"{plan.request.name}: {len(todo)} cell(s) to run, {already} already recorded{starting}")
                 _launch(plan.request, todo, surroundings, handle)
         store.compact()
         page = render_page(store)
@@ -149,7 +155,8 @@ def execute(plan: Plan, options: RunOptions) -> Outcome:
         already=already,
         ok=tally.ok,
         failures=tuple(failures),
-        not_run=tally.left,
+        not_run=len(plan.cells) - already - tally.done,
+        notes=tuple(notes.most_common()),
         page=page,
         seconds=time.monotonic() - began,
     )
@@ -173,6 +180,7 @@ def summary(outcome: Outcome) -> list[str]:
     counts += [f"{outcome.not_run} not run"] if outcome.not_run else []
     lines = [f"{', '.join(counts)} in {format_seconds(outcome.seconds)}"]
     lines += [f"  FAILED {label}: {reason}" for label, reason in outcome.failures]
+    lines += [f"  note ({count} run(s)): {text}" for text, count in outcome.notes]
     return [*lines, f"leaderboard: {outcome.page}"]
 
 

@@ -33,6 +33,9 @@ from adbench.orchestrator.evaluation import Judge, image_scores, keep_gallery
 from adbench.orchestrator.record import cell_facts
 from adbench.reports.schema import Gallery, ImageScores, RunRecord, RunResult, TestMaps
 
+_FEW = 10
+"""Training images below which a run carries a warning."""
+
 Report = Callable[[int, Mapping[str, float]], None]
 
 
@@ -124,6 +127,7 @@ def _execute(cell: Cell, surroundings: Surroundings, report: Report, progress: _
         role: ImageSet(dataset, cell.category, split.of(role), cell.image_size, cache)
         for role in ("train", "labelled", "val", "test")
     }
+    _note_copies(sets, progress)
     context = Context(
         seed=cell.seed,
         device=torch.device(surroundings.device),
@@ -147,6 +151,7 @@ def _execute(cell: Cell, surroundings: Surroundings, report: Report, progress: _
     judge = Judge(dataset, cell.category)
     progress.images = (image_scores("val", sets["val"], val), image_scores("test", sets["test"], test))
     progress.metrics = judge.metrics(progress.images, val.maps, test.maps, sets)
+    progress.notes.extend(judge.notes)
     if surroundings.maps == "all":
         progress.test_maps = TestMaps(image_ids=sets["test"].ids, maps=test.maps)
     if surroundings.maps != "none":
@@ -161,13 +166,27 @@ def _note_split(split: Split, ratio: float, progress: _Progress) -> None:
     for label, what in ((0, "normal"), (1, "anomalous")):
         if not any(sample.label == label for sample in split.test):
             progress.notes.append(f"test holds no {what} images: metrics that need both kinds are null")
+    if len(split.train) < _FEW:
+        progress.notes.append(f"only {len(split.train)} training images: expect little of the results")
     wanted = round(len(split.train) / (1 - ratio) - len(split.train))
-    if wanted > len(split.labelled):
-        got = len(split.labelled)
+    got = len(split.labelled)
+    if 0 < got < wanted:
         progress.notes.append(
             f"anomaly ratio {ratio:g} asks for {wanted} labelled anomalies, only {got} exist: "
             f"true ratio {got / (got + len(split.train)):.3f}"
         )
+
+
+def _note_copies(sets: Mapping[str, ImageSet], progress: _Progress) -> None:
+    """Images of val or test that training shows too make results look better than they are."""
+    seen = np.concatenate([sets["train"].digests, sets["labelled"].digests])
+    for role in ("val", "test"):
+        copies = np.flatnonzero(np.isin(sets[role].digests, seen))
+        if len(copies):
+            first = sets[role].ids[copies[0]]
+            progress.notes.append(
+                f"LEAK: {len(copies)} {role} image(s) are copies of training images, such as {first}"
+            )
 
 
 @functools.lru_cache(maxsize=4)

@@ -46,7 +46,9 @@ def dry_run(plan: Plan, limit: int | None, as_json: bool) -> str:
     has_store = "://" in out or (Path(out) / "runs").is_dir()
     done = ResultStore(out).done() if has_store else set()
     todo = [cell.run_id for cell in plan.cells if cell.run_id not in done][:limit]
-    states = ["recorded" if c.run_id in done else "to run" if c.run_id in todo else "-" for c in plan.cells]
+    states = [
+        "recorded" if c.run_id in done else "to run" if c.run_id in todo else "beyond --limit" for c in plan.cells
+    ]
     if as_json:
         lines = [
             json.dumps({"run_id": cell.run_id, "cell": cell.label, "state": state, "params": cell.params})
@@ -54,11 +56,19 @@ def dry_run(plan: Plan, limit: int | None, as_json: bool) -> str:
         ]
         return "\n".join(lines)
     rows = [
-        (cell.run_id[:12], cell.method, f"{cell.dataset}/{cell.category}", str(cell.seed), cell.budget, state)
+        (
+            cell.run_id[:12],
+            cell.method,
+            cell.variant,
+            f"{cell.dataset}/{cell.category}",
+            str(cell.seed),
+            cell.budget,
+            state,
+        )
         for cell, state in zip(plan.cells, states, strict=True)
     ]
     counts = f"{len(plan.cells)} cells: {len(todo)} to run, {states.count('recorded')} already recorded in {out}"
-    return render_table(("run", "method", "data", "seed", "budget", "state"), rows) + "\n" + counts
+    return render_table(("run", "method", "parameters", "data", "seed", "budget", "state"), rows) + "\n" + counts
 
 
 def outcome_json(outcome: Outcome) -> str:
@@ -88,6 +98,7 @@ def _method(name: str) -> str:
         shown = f"{default} (fixed)" if key in entry.fixed else str(default)
         rows.append((key, shown, describe_field(field), _range(ranges), field.description or ""))
     table = render_table(("parameter", "default", "allowed", "searched", "meaning"), rows)
+    has_presets = any(kind.config_class.preset("smoke", modality) for modality in ("industrial", "medical"))
     presets = [
         f"  {budget:6} {modality:10} "
         + ", ".join(f"{k}={v}" for k, v in kind.config_class.preset(budget, modality).items() if k not in entry.fixed)
@@ -102,7 +113,7 @@ def _method(name: str) -> str:
         "",
         module.__doc__ or "",
     ]
-    return "\n".join([*head, table, "", "presets by budget and modality:", *presets])
+    return "\n".join([*head, table, *(["", "presets by budget and modality:", *presets] if has_presets else [])])
 
 
 def _range(ranges: list[Any]) -> str:
@@ -123,7 +134,6 @@ def _dataset(name: str) -> str:
         (label, str(getattr(record, attribute)))
         for label, attribute in (
             ("title", "title"),
-            ("modality", "modality"),
             ("home page", "home"),
             ("licence", "licence"),
             ("citation", "citation"),
@@ -140,7 +150,8 @@ def _dataset(name: str) -> str:
     ]
     parameters = render_table(("parameter", "default", "allowed", "meaning"), rows)
     try:
-        categories = ", ".join(kind(kind.config_class()).categories())
+        dataset = kind(kind.config_class())
+        categories = ", ".join(f"{name} ({dataset.modality(name)})" for name in dataset.categories())
     except RequestError as error:
         categories = error.problem
     width = max(len(label) for label, _ in facts)

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 from click.testing import Result
+from PIL import Image
 
 from adbench.reports.errors import StoreError
 from adbench.reports.schema import RunResult
@@ -90,6 +91,32 @@ def test_maps_are_kept_on_request(adbench: Adbench, faulty_methods: Path) -> Non
     assert not list(Path("bare/maps").iterdir())
 
 
+def test_doubts_about_the_data_are_told(
+    adbench: Adbench, faulty_methods: Path, mvtec_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = mvtec_folder(tmp_path / "part", train=12)
+    (root / "test" / "good" / "copy.png").write_bytes((root / "train" / "good" / "000.png").read_bytes())
+    mask = root / "ground_truth" / "blob" / "000_mask.png"
+    Image.new("L", Image.open(mask).size).save(mask)
+    result = adbench("run", *QUICK, "dataset=folder", f"dataset.root={root}", "dataset.modality=medical")
+    assert result.exit_code == 0, result.output
+    assert "LEAK: 1 test image(s) are copies of training images, such as test/good/copy.png" in result.output
+    assert "1 anomalous image(s) have empty masks" in result.output
+    assert list(_runs()["modality"]) == ["medical"]
+    assert "LEAK" in _runs()["notes"][0]
+
+
+def test_grids_say_what_differs(adbench: Adbench) -> None:
+    shown = adbench("run", "suite=smoke", "method.gamma=0.1,0.5", "category=weave", "--dry-run").output
+    assert "gamma=0.1" in shown
+    assert "gamma=0.5" in shown
+
+
+def test_limit_is_told(adbench: Adbench, faulty_methods: Path) -> None:
+    assert "1 run, 0 already recorded, 0 failed, 1 not run" in adbench("run", *QUICK, "--limit", "1").output
+    assert "beyond --limit" in adbench("run", *QUICK, "out=other", "--dry-run", "--limit", "1").output
+
+
 def test_no_cache_leaves_the_cache_alone(adbench: Adbench, faulty_methods: Path, tmp_path: Path) -> None:
     arguments = ("run", *QUICK, f"cache_dir={tmp_path / 'unused'}")
     assert adbench(*arguments, "--no-cache", "--limit", "1").exit_code == 0
@@ -145,7 +172,10 @@ def test_report_show_and_ls_of_results(adbench: Adbench, faulty_methods: Path) -
             ],
         ),
         (["show", "method", "recon"], ["0.0 (fixed)"]),
-        (["show", "dataset", "elpv"], ["mono, poly", "CC BY-NC-SA 4.0", "dataset.doubtful"]),
+        (
+            ["show", "dataset", "elpv"],
+            ["mono (industrial), poly (industrial)", "CC BY-NC-SA 4.0", "dataset.doubtful"],
+        ),
         (["show", "dataset", "folder"], ["ROOT/[CATEGORY/]train/good", "dataset.root"]),
         (["show", "dataset", "phantom"], ["weave", "dataset.contrast"]),
         (["show", "suite", "quickstart"], ["methods:", "elpv"]),

@@ -136,13 +136,14 @@ def test_killed_half_way_and_started_again(tmp_path: Path, faulty_methods: Path)
     assert set(images["run_id"]) == set(everything.index)
 
 
-def test_interrupt_records_what_is_finished(tmp_path: Path, faulty_methods: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_records_what_is_finished(how: signal.Signals, tmp_path: Path, faulty_methods: Path) -> None:
     ray.shutdown()
     runs = tmp_path / "adbench-results" / "runs"
     process = _start("suite=smoke", "method=brightness,slow", "category=weave", "lanes=1", folder=tmp_path)
     _wait_for(lambda: len(list(runs.glob("*.parquet"))) == 1, "row")
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == 130
+    process.send_signal(how)
+    assert process.wait(timeout=90) == 130
     output = (tmp_path / "output.txt").read_text()
     assert "the same command continues" in output
     assert "Traceback" not in output

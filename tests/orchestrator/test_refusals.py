@@ -144,6 +144,25 @@ def test_debug_adds_the_traceback(arguments: list[str], adbench: Adbench) -> Non
     assert "Traceback" in result.output
 
 
+def test_a_suite_that_is_not_text(adbench: Adbench, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_bytes(b"\xff\xfe\x00")
+    _refused(adbench("run", "suite=mine.yaml"), "not valid YAML")
+
+
+def test_a_method_that_cannot_be_imported(adbench: Adbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = tmp_path / "broken-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[adbench.methods]\nbroken = no_such_module:Method\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    _refused(adbench("run", "suite=smoke", "method=broken"), "method 'broken' cannot be imported", "no_such_module")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_cuda_is_checked_in_a_dry_run_too(adbench: Adbench) -> None:
+    _refused(adbench("run", "suite=smoke", "device=cuda", "--dry-run"), "device=cuda")
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
