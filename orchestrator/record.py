@@ -23,6 +23,7 @@ class CellFacts(TypedDict):
     params: str
     budget: str
     image_size: int
+    metric_version: int
     dataset_fingerprint: str
     split_hash: str
     command: str
@@ -46,9 +47,11 @@ def cell_facts(cell: Cell) -> CellFacts:
         category=cell.category,
         modality=cell.modality,
         seed=cell.seed,
-        params=canonical_json(cell.params),
+        # A file is told by its content: the same weights elsewhere are the same parameters.
+        params=canonical_json(cell.params | {key: f"sha256:{digest}" for key, digest in cell.files.items()}),
         budget=cell.budget,
         image_size=cell.image_size,
+        metric_version=cell.metric_version,
         dataset_fingerprint=cell.fingerprint,
         split_hash=cell.split_hash,
         command=cell.command,

@@ -16,7 +16,7 @@ def render(arguments: Sequence[str]) -> Path:
     store = ResultStore(out)
     suite = keys.get("suite")
     if suite is not None:
-        recorded = sorted(store.runs()["suite"].unique())
+        recorded = sorted({*store.runs()["suite"], *store.plans()})
         if suite not in recorded:
             raise unknown_name(f"suite in {out}", suite, recorded)
     return render_page(store, suite)

@@ -27,6 +27,7 @@ from adbench.orchestrator.request import Request
 from adbench.orchestrator.run_cell import Surroundings
 from adbench.reports.errors import StoreError
 from adbench.reports.page import render_page
+from adbench.reports.schema import PlannedCell, SuitePlan
 from adbench.reports.store import ResultStore
 
 _log = logging.getLogger(__name__)
@@ -122,6 +123,7 @@ def execute(plan: Plan, options: RunOptions) -> Outcome:
         _prove_writable(Path(surroundings.cache_dir))
     store = ResultStore(plan.request.out)
     store.prepare()
+    store.write_plan(_suite_plan(plan))
     todo, already = pending(plan, store, options.limit)
     tally = Tally(len(todo))
     failures: list[tuple[str, str]] = []
@@ -210,6 +212,23 @@ def _launch(request: Request, todo: list[Cell], surroundings: Surroundings, hand
 def _has_token() -> bool:
     named = any(name in os.environ for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
     return named or (Path.home() / ".ray" / "auth_token").exists()
+
+
+def _suite_plan(plan: Plan) -> SuitePlan:
+    """What the page needs of the plan: to find this suite's runs, and to show which were never made."""
+    cells = (
+        PlannedCell(
+            run_id=cell.run_id,
+            method=cell.method,
+            dataset=cell.dataset,
+            category=cell.category,
+            seed=cell.seed,
+            budget=cell.budget,
+        )
+        for cell in plan.cells
+    )
+    request = plan.request
+    return SuitePlan(name=request.name, title=request.title, rank_by=request.rank_by, cells=tuple(cells))
 
 
 def _write_splits(plan: Plan, todo: list[Cell], store: ResultStore) -> None:

@@ -18,7 +18,6 @@ import numpy as np
 import psutil
 import torch
 
-from adbench.benchmark_suites.metrics import METRIC_VERSION
 from adbench.datasets.base import ROLES, Dataset
 from adbench.datasets.cache import Cache
 from adbench.datasets.file_index import kept_in
@@ -93,7 +92,6 @@ def run_cell(cell: Cell, surroundings: Surroundings, report: Report = lambda ste
         status=status,
         error=error,
         metrics=progress.metrics,
-        metric_version=METRIC_VERSION,
         peak_rss_mb=memory.rss_mb,
         peak_vram_mb=memory.vram_mb,
         device=surroundings.device,
@@ -183,10 +181,8 @@ def _note_copies(sets: Mapping[str, ImageSet], progress: _Progress) -> None:
     for role in ("val", "test"):
         copies = np.flatnonzero(np.isin(sets[role].digests, seen))
         if len(copies):
-            first = sets[role].ids[copies[0]]
-            progress.notes.append(
-                f"LEAK: {len(copies)} {role} image(s) are copies of training images, such as {first}"
-            )
+            text = f"{len(copies)} {role} image(s) are copies of training images, such as {sets[role].ids[copies[0]]}"
+            progress.notes.append(f"LEAK: {text}")
 
 
 @functools.lru_cache(maxsize=4)

@@ -106,6 +106,16 @@ def test_doubts_about_the_data_are_told(
     assert "LEAK" in _runs()["notes"][0]
 
 
+def test_a_suite_of_cells_that_another_recorded_can_be_reported(
+    adbench: Adbench, faulty_methods: Path, tmp_path: Path
+) -> None:
+    adbench("run", *QUICK)
+    smoke = yaml.safe_load(adbench("show", "suite", "smoke").output)
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**smoke, "name": "mine", "methods": ["brightness"]}))
+    assert "0 run, 2 already recorded" in adbench("run", "suite=mine.yaml", "launcher=inprocess").output
+    assert adbench("report", "suite=mine").exit_code == 0
+
+
 def test_grids_say_what_differs(adbench: Adbench) -> None:
     shown = adbench("run", "suite=smoke", "method.gamma=0.1,0.5", "category=weave", "--dry-run").output
     assert "gamma=0.1" in shown
