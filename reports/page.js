@@ -199,13 +199,14 @@ function drawScope() {
     ? `${plural(part.compared.length, "method")} compared on ${part.n_shared_cells} of ${plural(part.n_cells, "cell")}, in ` +
       `${part.n_shared_categories} of ${plural(part.n_categories, "category", "categories")}, budget ${part.budget}.`
     : `No cell is shared by the methods of budget ${part.budget}: there is nothing to compare.`;
-  byId("scope").textContent = lost ? `${words} ${plural(lost, "cell")} left out.` : `${words} None is left out.`;
+  const warning = part.budget === "smoke" ? " Budget smoke proves that everything runs; its numbers say nothing about methods." : "";
+  byId("scope").textContent = (lost ? `${words} ${plural(lost, "cell")} left out.` : `${words} None is left out.`) + warning;
   const list = byId("left-out");
   list.hidden = !lost;
   list.querySelector("summary").textContent = `${plural(lost, "cell")} left out of means and ranks`;
   list.querySelector("ul").replaceChildren(...part.left_out.map((text) => el("li", { textContent: text })));
   const kinds = new Set(Object.values(part.metrics).map((aggregate) => aggregate.interval));
-  byId("legend").textContent = `Per cent. ★ best in its column (as shown). Under each mean: ${[...kinds].map((kind) => INTERVALS[kind][0]).join("; ")}.`;
+  byId("legend").textContent = `Per cent. ★ best in its column (as shown). Under each mean: ${[...kinds].map((kind) => INTERVALS[kind][0]).join("; or, where its heading says so, ")}.`;
 }
 
 function drawColumnChoice() {

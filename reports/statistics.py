@@ -144,10 +144,11 @@ def rank_methods(values: ArrayLike, higher_is_better: bool = True) -> Floats:
 
 
 def count_wins(values: ArrayLike, higher_is_better: bool = True) -> NDArray[np.int64]:
-    """Number of categories, per method, in which none of the M methods in ``values`` [M, K] is better."""
+    """Number of categories, per method, in which it alone is best of the M methods in ``values`` [M, K]."""
     v = np.round(np.asarray(values, dtype=np.float64), 12)
     best = v.max(axis=0) if higher_is_better else v.min(axis=0)
-    return np.asarray((v == best).sum(axis=1), dtype=np.int64)
+    is_best = v == best
+    return np.asarray((is_best & (is_best.sum(axis=0) == 1)).sum(axis=1), dtype=np.int64)
 
 
 def shared_cells(defined: Bools, category: NDArray[np.int64]) -> tuple[Bools, Bools]:

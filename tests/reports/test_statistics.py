@@ -139,12 +139,13 @@ def test_intervals_hold_the_draws_of_one_category_at_a_time() -> None:
     assert peak < methods * categories * n * 4 / 4  # a quarter of all draws as float32
 
 
-def test_equal_values_share_ranks_and_wins() -> None:
+def test_equal_values_share_ranks_and_nobody_wins() -> None:
     values = np.array([[0.9, 0.5], [0.9, 0.7], [0.1 + 0.2, 0.7], [0.3, 0.1]])
     assert statistics.rank_methods(values).tolist() == [[1.5, 3.0], [1.5, 1.5], [3.5, 1.5], [3.5, 4.0]]
-    assert statistics.count_wins(values).tolist() == [1, 2, 1, 0]
+    assert statistics.count_wins(values).tolist() == [0, 0, 0, 0]
+    assert statistics.count_wins([[0.9, 0.5], [0.8, 0.5]]).tolist() == [1, 0]
     assert statistics.rank_methods(values, higher_is_better=False)[3].tolist() == [1.5, 1.0]
-    assert statistics.count_wins(values, higher_is_better=False).tolist() == [0, 0, 1, 2]
+    assert statistics.count_wins(values, higher_is_better=False).tolist() == [0, 0, 0, 1]
 
 
 GRIDS = st.integers(1, 5).flatmap(
