@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from adbench.datasets.base import Saturation
 from adbench.datasets.phantom_noise import (
@@ -126,6 +126,7 @@ def warp(rgb: Array, defect: Defect, centre: tuple[float, float], shift: float, 
     rows = np.arange(size)[:, None] + amount * (np.sin(turn) + twist * dx / radius)
     columns = np.arange(size)[None, :] + amount * (np.cos(turn) - twist * dy / radius)
     channels = [
-        ndimage.map_coordinates(rgb[..., c], [rows, columns], order=1, mode="mirror") for c in range(rgb.shape[2])
+        scipy.ndimage.map_coordinates(rgb[..., c], [rows, columns], order=1, mode="mirror")
+        for c in range(rgb.shape[2])
     ]
     return mix(rgb, np.stack(channels, axis=-1), smoothstep(fall, 0.03, 0.12))

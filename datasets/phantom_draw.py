@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import scipy  # its sub-modules load when first used: listing datasets stays quick
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from adbench.datasets.base import AnomalyKind, Mask, Modality, Saturation
 from adbench.datasets.errors import RequestError, unknown_name
@@ -160,12 +160,12 @@ def _compared(clean: NDArray[np.uint8], drawing: Drawing, saturated: bool) -> Pi
 
 def _filled(visible: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """``visible`` without lone pixels, gaps of about a hundredth of the image side closed, holes filled."""
-    joined = ndimage.convolve(visible.astype(np.uint8), np.ones((3, 3), dtype=np.uint8), mode="constant")
+    joined = scipy.ndimage.convolve(visible.astype(np.uint8), np.ones((3, 3), dtype=np.uint8), mode="constant")
     firm = visible & (joined >= 3)
     radius = max(1, round(firm.shape[0] / 100))
     offset = np.arange(-radius, radius + 1)
     disc = offset[:, None] ** 2 + offset[None, :] ** 2 <= radius * radius
     padded = np.pad(firm, radius)
-    closed = ndimage.binary_erosion(ndimage.binary_dilation(padded, disc), disc)
+    closed = scipy.ndimage.binary_erosion(scipy.ndimage.binary_dilation(padded, disc), disc)
     inner = closed[radius:-radius, radius:-radius] | firm
-    return np.asarray(ndimage.binary_fill_holes(inner), dtype=np.bool_)
+    return np.asarray(scipy.ndimage.binary_fill_holes(inner), dtype=np.bool_)

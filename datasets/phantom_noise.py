@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 Array = NDArray[np.floating[Any]]
 Rng = np.random.Generator
@@ -66,7 +66,9 @@ def noise_at(rng: Rng, rows: Array, columns: Array, shape: tuple[int, int]) -> A
     """Smooth noise at the given knot coordinates of a grid of ``shape`` knots, repeated by mirroring."""
     knots = rng.standard_normal(shape, dtype=np.float32)
     at = np.stack(np.broadcast_arrays(rows, columns))
-    return np.asarray(ndimage.map_coordinates(knots, at, order=3, mode="mirror", prefilter=False)) / _SPLINE_POWER
+    return (
+        np.asarray(scipy.ndimage.map_coordinates(knots, at, order=3, mode="mirror", prefilter=False)) / _SPLINE_POWER
+    )
 
 
 def smoothstep(values: Array, low: float, high: float) -> Array:
@@ -148,7 +150,7 @@ def mix(rgb: Array, colour: Array | tuple[float, float, float], share: Array) ->
 
 def blur(values: Array, sigma: float) -> Array:
     """Gaussian blur of [H, W] with ``sigma`` in units of the image side."""
-    return np.asarray(ndimage.gaussian_filter(values, sigma * values.shape[0], truncate=3.0))
+    return np.asarray(scipy.ndimage.gaussian_filter(values, sigma * values.shape[0], truncate=3.0))
 
 
 def lighting(rng: Rng, size: int, slope: float, unevenness: float) -> Array:

@@ -1,7 +1,7 @@
 """Drawn medical category: an optical coherence tomography B-scan of the retina, layered and speckled."""
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from adbench.datasets.phantom_defects import Defect, Drawing
 from adbench.datasets.phantom_noise import (
@@ -122,7 +122,7 @@ def _vessel_shadows(scene: Rng, size: int, y: Array, x: Array, inner: Array) -> 
 def _speckle(sensor: Rng, size: int, strength: float) -> Array:
     """Multiplicative speckle about 1, slightly longer across than down, as averaging of scans leaves it."""
     field = sensor.gamma(2.2, 1 / 2.2, (size, size)).astype(np.float32)
-    field = ndimage.gaussian_filter(field, (0.55, 0.8), truncate=2.5)
+    field = scipy.ndimage.gaussian_filter(field, (0.55, 0.8), truncate=2.5)
     return np.asarray(1 + strength * (field - 1))
 
 
