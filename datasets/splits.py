@@ -72,6 +72,11 @@ def make_split(samples: Sequence[Sample], category: str, seed: int, rule: SplitR
     return Split(*(tuple(order.samples(roles[role])) for role in ROLES))
 
 
+def labelled_wanted(n_train: int, ratio: float) -> int:
+    """N_a = round(N_n / (1 - r) - N_n): labelled anomalies that make up ``ratio`` of the training images (CKAAD)."""
+    return round(n_train / (1.0 - ratio) - n_train)
+
+
 def choose_labelled(split: Split, ratio: float, classes: int, category: str, seed: int) -> Split:
     """The split with the labelled anomalies that a method with anomaly ratio ``ratio`` may see.
 
@@ -79,7 +84,7 @@ def choose_labelled(split: Split, ratio: float, classes: int, category: str, see
     (0: all), fewer if fewer exist. A smaller ratio takes a subset of a larger one's images.
     """
     order = _Order(category, seed)
-    wanted = round(len(split.train) / (1.0 - ratio) - len(split.train))
+    wanted = labelled_wanted(len(split.train), ratio)
     types = sorted({sample.defect_type for sample in split.labelled}, key=order.key)
     allowed = set(types[:classes] if classes else types)
     pool = order.samples([sample for sample in split.labelled if sample.defect_type in allowed])

@@ -126,8 +126,8 @@ def run(
     if cfg:
         click.echo(show.configuration(plan), nl=False)
         return 0
-    resolve_device(request)
     if dry_run:
+        resolve_device(request)  # Refuses CUDA where there is none; execute() does so by itself.
         click.echo(show.dry_run(plan, limit, as_json))
         return 0
     style: Style = "json" if as_json else "quiet" if quiet else "live"

@@ -3,10 +3,10 @@
 import functools
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from adbench.benchmark_suites.metrics import METRIC_VERSION
 from adbench.datasets.base import Dataset, Modality
@@ -34,12 +34,20 @@ class Plan:
     """Each split by ``dataset-category-hash``, with all anomalies that may be labelled."""
 
 
+class _Variant(NamedTuple):
+    """A method with the parameters that suite and overrides give it, and those that they may."""
+
+    method: str
+    params: dict[str, Any]
+    settable: set[str]
+
+
 def make_plan(request: Request, overrides: Overrides) -> Plan:
     """Expand a request into cells.
 
     Raises RequestError for an unknown name, a wrong parameter, and for all data that is missing or broken at once.
     """
-    variants = [variant for spec in request.methods for variant in _variants(spec, request, overrides)]
+    variants = [variant for spec in request.methods for variant in _variants(spec, overrides)]
     _refuse_fixed(overrides, variants)
     _refuse_unplaced("method", overrides.method_params, [fields for _, _, fields in variants])
     opened = _open_all(request, overrides)
@@ -65,7 +73,7 @@ def _cells_of(
     category: str,
     split: Split,
     request: Request,
-    variants: list[tuple[str, dict[str, Any], set[str]]],
+    variants: list[_Variant],
 ) -> Iterator[Cell]:
     """The cells of one category, one seed after the other, so that methods can be compared early."""
     modality = dataset.modality(category)
@@ -103,20 +111,18 @@ def _content_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 
 
-def _variants(
-    spec: MethodSpec, request: Request, overrides: Overrides
-) -> Iterable[tuple[str, dict[str, Any], set[str]]]:
-    """(name, params, settable parameters) for every combination of swept parameters that the method has."""
+def _variants(spec: MethodSpec, overrides: Overrides) -> Iterator[_Variant]:
+    """One for every combination of swept parameters that the method has."""
     entry = method_entry(spec.name)
     settable = set(method_class(spec.name).config_class.model_fields) - set(entry.fixed)
     for key in set(spec.params) & set(entry.fixed):
         raise RequestError(f"method '{spec.name}' fixes {key}={entry.fixed[key]}", remedy="drop it, or take another")
     swept = {key: values for key, values in overrides.method_params.items() if key in settable}
     for combination in itertools.product(*swept.values()):
-        yield spec.name, {**spec.params, **dict(zip(swept, combination, strict=True))}, settable
+        yield _Variant(spec.name, {**spec.params, **dict(zip(swept, combination, strict=True))}, settable)
 
 
-def _labels(variants: list[tuple[str, dict[str, Any], set[str]]]) -> list[str]:
+def _labels(variants: list[_Variant]) -> list[str]:
     """For each variant, the parameters in which it differs from others of its method."""
     labels = []
     for method, params, _ in variants:
@@ -130,14 +136,14 @@ def _labels(variants: list[tuple[str, dict[str, Any], set[str]]]) -> list[str]:
 def _method_config(name: str, params: Mapping[str, Any], request: Request, modality: Modality) -> MethodConfig:
     kind = method_class(name).config_class
     merged = {**kind.preset(request.budget, modality), **params, **method_entry(name).fixed}
-    if isinstance(merged.get("weights"), str):
-        merged["weights"] = str(Path(merged["weights"]).expanduser().absolute())
     config = validate(kind, merged, prefix="method.", owner=name)
+    files = {key: str(path.expanduser().absolute()) for key, path in config.input_files().items()}
+    config = config.model_copy(update=files)  # Absolute, for workers change directory.
     config.check(request.pixels())
     return config
 
 
-def _refuse_fixed(overrides: Overrides, variants: list[tuple[str, dict[str, Any], set[str]]]) -> None:
+def _refuse_fixed(overrides: Overrides, variants: list[_Variant]) -> None:
     """A parameter that every chosen method fixes cannot be set."""
     for key in overrides.method_params:
         fixed = {name: method_entry(name).fixed for name, _, _ in variants}

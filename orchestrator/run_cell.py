@@ -23,7 +23,7 @@ from adbench.datasets.cache import Cache
 from adbench.datasets.file_index import kept_in
 from adbench.datasets.imageset import ImageSet
 from adbench.datasets.registry import open_dataset
-from adbench.datasets.splits import Split, choose_labelled, make_split
+from adbench.datasets.splits import Split, choose_labelled, labelled_wanted, make_split
 from adbench.methods.base import Context, Method
 from adbench.methods.registry import method_class
 from adbench.orchestrator import environment
@@ -166,7 +166,7 @@ def _note_split(split: Split, ratio: float, progress: _Progress) -> None:
             progress.notes.append(f"test holds no {what} images: metrics that need both kinds are null")
     if len(split.train) < _FEW:
         progress.notes.append(f"only {len(split.train)} training images: expect little of the results")
-    wanted = round(len(split.train) / (1 - ratio) - len(split.train))
+    wanted = labelled_wanted(len(split.train), ratio)
     got = len(split.labelled)
     if 0 < got < wanted:
         progress.notes.append(
