@@ -1,19 +1,23 @@
 """Metrics of one score per image: ranking, a threshold fixed on val, and calibration."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adbench.benchmark_suites.operating_points import (
+    Auroc,
+    AveragePrecision,
+    BestF1,
+    CurveMetric,
+    FprAtRecall,
     OperatingPoints,
-    Scores,
-    auroc,
-    average_precision,
-    best_f1,
-    fpr_at_recall,
-    operating_points,
+    measure,
 )
+from adbench.benchmark_suites.sorted_scores import Anomalous, complete_curve
+
+Scores = NDArray[np.floating[Any]]
 
 NORMAL_QUANTILE = 0.95
 ECE_BINS = 15
@@ -26,15 +30,18 @@ def image_metrics(labels: NDArray[np.int64], scores: Scores) -> dict[str, float 
     ``image_auroc``, ``image_ap``, ``image_f1max_oracle`` and ``image_fpr95``, each in [0, 1].
     Raises ValueError for shapes that differ, other labels or non-finite scores.
     """
-    points = _image_points(*_checked("", labels, scores))
-    if points is None:
+    labels, scores = _checked("", labels, scores)
+    n_anomalous, n_normal = int(labels.sum()), int((labels == 0).sum())
+    if not n_anomalous or not n_normal:
         return dict.fromkeys(("image_auroc", "image_ap", "image_f1max_oracle", "image_fpr95"))
-    return {
-        "image_auroc": auroc(points),
-        "image_ap": average_precision(points),
-        "image_f1max_oracle": best_f1(points)[0],
-        "image_fpr95": fpr_at_recall(points, 0.95),
+    metrics: dict[str, CurveMetric] = {
+        "image_auroc": Auroc(n_anomalous, n_normal),
+        "image_ap": AveragePrecision(n_anomalous),
+        "image_f1max_oracle": BestF1(n_anomalous),
+        "image_fpr95": FprAtRecall(n_anomalous, n_normal, 0.95),
     }
+    measure(_image_curve(labels, scores), metrics.values())
+    return {name: metric.bounds().value for name, metric in metrics.items()}
 
 
 def val_threshold_metrics(
@@ -70,8 +77,10 @@ def _checked(split: str, labels: NDArray[Any], scores: NDArray[Any]) -> tuple[ND
     return labels.astype(np.int64), scores.astype(np.float64)
 
 
-def _image_points(labels: NDArray[np.int64], scores: Scores) -> OperatingPoints | None:
-    return operating_points(np.sort(scores[labels == 0]), scores[labels == 1])
+def _image_curve(labels: NDArray[np.int64], scores: Scores) -> Iterator[OperatingPoints]:
+    anomalous = scores[labels == 1]
+    one_region = Anomalous([(anomalous, np.zeros(anomalous.size, dtype=np.int64))])
+    return complete_curve(one_region, np.array([1.0 / anomalous.size]), [np.sort(scores[labels == 0])])
 
 
 def _f1_at_val_threshold(
@@ -79,9 +88,10 @@ def _f1_at_val_threshold(
 ) -> float | None:
     if np.unique(labels).size < 2 or not (val_labels == 0).any():
         return None
-    points = _image_points(val_labels, val_scores)
-    if points is not None:
-        predicted = scores >= best_f1(points)[1]
+    if (val_labels == 1).any():
+        best = BestF1(int(val_labels.sum()))
+        measure(_image_curve(val_labels, val_scores), [best])
+        predicted = scores >= best.threshold
     else:
         # Strictly above, since the quantile is itself the score of a normal image.
         predicted = scores > np.quantile(val_scores, NORMAL_QUANTILE, method="higher")

@@ -8,14 +8,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 from adbench.benchmark_suites.image_metrics import image_metrics, val_threshold_metrics
-from adbench.benchmark_suites.pixel_metrics import AUPRO_LIMITS, pixel_metrics
-from adbench.benchmark_suites.spro import SPRO_LIMITS, spro_metrics
+from adbench.benchmark_suites.judged_map import JudgedMap
+from adbench.benchmark_suites.map_metrics import AUPRO_LIMITS, SPRO_LIMITS, MapMetrics, map_metrics
+from adbench.benchmark_suites.pixel_metrics import pixel_metrics
+from adbench.benchmark_suites.spro import spro_metrics
 
 __all__ = [
     "METRICS",
     "METRIC_VERSION",
+    "JudgedMap",
+    "MapMetrics",
     "MetricInfo",
     "image_metrics",
+    "map_metrics",
     "pixel_metrics",
     "spro_metrics",
     "val_threshold_metrics",

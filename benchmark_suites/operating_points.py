@@ -2,112 +2,218 @@
 
 Between two neighbouring scores of anomalous items nothing but the number of false positives changes, so every
 curve is known from its points at the distinct scores of anomalous items; normal items need only be counted.
+
+Where thresholds had to be left out to save memory, other anomalous scores lie between two of them. The curve's
+points at the thresholds are exact even then, and as a curve only rises, it lies within the rectangle between two
+of its points. Every metric is therefore found as a pair of bounds, which are equal where no threshold is missing.
+
+Arrays are those of NumPy, or of PyTorch on any device: the code is written against the array API standard.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+from array_api_compat import array_namespace
 
-Scores = NDArray[np.floating[Any]]
+Array = Any
+"""An array of NumPy or of PyTorch."""
 
 
 @dataclass(frozen=True)
 class OperatingPoints:
-    """Counts at the K distinct scores of anomalous items, from the highest score to the lowest.
+    """Counts at K thresholds, from the highest to the lowest; all arrays are float64 [K], of exact integers.
 
-    An item is predicted anomalous when its score >= the threshold; tied items are therefore counted together.
-    There is at least one normal and one anomalous item.
+    An item is predicted anomalous when its score is at or above the threshold; tied items are therefore counted
+    together. ``above`` counts items with a score above the threshold, ``before`` those at or above the threshold
+    before it. Where the thresholds are all the distinct scores of anomalous items, ``anomalous_above`` is the
+    same object as ``anomalous_before``, and ``overlap_above`` as ``overlap_before``.
+
+    ``overlap`` is the summed weight of the anomalous items found; the weights of all sum to 1.
     """
 
-    thresholds: Scores  # [K], strictly descending
-    true_positives: NDArray[np.int64]  # [K], anomalous items with score >= threshold
-    false_positives: NDArray[np.int64]  # [K], normal items with score >= threshold
-    false_positives_above: NDArray[np.int64]  # [K], normal items with score > threshold
-    order: NDArray[np.int64]  # [P], indices of the anomalous items, by descending score
-    n_normal: int
+    thresholds: Array  # [K], strictly descending, of the scores' type
+    anomalous_before: Array
+    anomalous_above: Array
+    anomalous: Array
+    normal_before: Array
+    normal_above: Array
+    normal: Array
+    overlap_before: Array
+    overlap_above: Array
+    overlap: Array
 
     @property
-    def n_anomalous(self) -> int:
-        """Number of anomalous items, P."""
-        return int(self.order.size)
+    def complete(self) -> bool:
+        """Whether no anomalous score lies between two thresholds."""
+        return self.anomalous_above is self.anomalous_before
 
 
-def operating_points(normal_ascending: Scores, anomalous: Scores) -> OperatingPoints | None:
-    """The operating points of a detector, or None if there are no normal or no anomalous items.
+@dataclass(frozen=True)
+class Bounds:
+    """The exact value of a metric lies in [lower, upper]."""
 
-    ``normal_ascending`` holds the finite scores of the normal items [N], sorted upwards; ``anomalous`` those
-    of the anomalous items [P] in any order. Larger scores are more anomalous.
-    """
-    if normal_ascending.size == 0 or anomalous.size == 0:
-        return None
-    order = np.argsort(anomalous)[::-1]
-    descending = anomalous[order]
-    last_of_ties = np.append(np.flatnonzero(descending[1:] != descending[:-1]), descending.size - 1)
-    thresholds = descending[last_of_ties]
-    # Ascending queries: the binary searches then walk through memory in one direction, which is faster.
-    below = np.searchsorted(normal_ascending, thresholds[::-1], side="left")[::-1]
-    not_above = np.searchsorted(normal_ascending, thresholds[::-1], side="right")[::-1]
-    return OperatingPoints(
-        thresholds=thresholds,
-        true_positives=(last_of_ties + 1).astype(np.int64),
-        false_positives=(normal_ascending.size - below).astype(np.int64),
-        false_positives_above=(normal_ascending.size - not_above).astype(np.int64),
-        order=order.astype(np.int64, copy=False),
-        n_normal=int(normal_ascending.size),
-    )
+    lower: float
+    upper: float
+
+    @property
+    def value(self) -> float:
+        """The middle: the exact value where both bounds agree."""
+        return (self.lower + self.upper) / 2
+
+    @property
+    def error(self) -> float:
+        """How far ``value`` can be from the exact value."""
+        return (self.upper - self.lower) / 2
 
 
-def auroc(points: OperatingPoints) -> float:
-    """Area under the ROC curve: P(anomalous > normal) + P(equal) / 2 (Fawcett 2006), in exact integers."""
-    gained = np.diff(points.true_positives, prepend=0)
-    tied = points.false_positives - points.false_positives_above
-    twice_pairs_won = int(np.sum(gained * (2 * (points.n_normal - points.false_positives) + tied)))
-    return twice_pairs_won / (2 * points.n_anomalous * points.n_normal)
+class CurveMetric(Protocol):
+    """A metric that is found from a curve's operating points, given stretch by stretch."""
+
+    def add(self, points: OperatingPoints) -> None:
+        """Take the next stretch of the curve."""
+
+    def bounds(self) -> Bounds:
+        """The metric of the whole curve, after its last stretch."""
 
 
-def average_precision(points: OperatingPoints) -> float:
+def measure(stretches: Iterable[OperatingPoints], metrics: Iterable[CurveMetric]) -> None:
+    """Give every metric all stretches of a curve in turn, so that one stretch at a time is held in memory."""
+    chosen = tuple(metrics)
+    for points in stretches:
+        for metric in chosen:
+            metric.add(points)
+
+
+class Auroc:
+    """Area under the ROC curve: P(anomalous > normal) + P(equal) / 2 (Fawcett 2006)."""
+
+    def __init__(self, n_anomalous: int, n_normal: int) -> None:
+        self._n_normal = n_normal
+        self._twice_all_pairs = 2 * n_anomalous * n_normal
+        self._lower = self._upper = 0.0  # twice the pairs won; float64 is exact up to 2^53
+
+    def add(self, points: OperatingPoints) -> None:
+        won = 2 * (self._n_normal - points.normal) + (points.normal - points.normal_above)
+        tied = _sum((points.anomalous - points.anomalous_above) * won)
+        self._lower += tied
+        self._upper += tied
+        if not points.complete:
+            between = points.anomalous_above - points.anomalous_before
+            self._lower += _sum(between * 2 * (self._n_normal - points.normal_above))
+            self._upper += _sum(between * 2 * (self._n_normal - points.normal_before))
+
+    def bounds(self) -> Bounds:
+        return Bounds(self._lower / self._twice_all_pairs, self._upper / self._twice_all_pairs)
+
+
+class AveragePrecision:
     """Sum of precision x gain in recall over thresholds, without interpolation (Davis and Goadrich 2006)."""
-    gained = np.diff(points.true_positives, prepend=0)
-    precision = points.true_positives / (points.true_positives + points.false_positives)
-    return min(1.0, float(np.sum(gained * precision)) / points.n_anomalous)
+
+    def __init__(self, n_anomalous: int) -> None:
+        self._n_anomalous = n_anomalous
+        self._lower = self._upper = 0.0
+
+    def add(self, points: OperatingPoints) -> None:
+        precision = points.anomalous / (points.anomalous + points.normal)
+        tied = _sum((points.anomalous - points.anomalous_above) * precision)
+        self._lower += tied
+        self._upper += tied
+        if not points.complete:
+            xp = array_namespace(points.anomalous)
+            between = points.anomalous_above - points.anomalous_before
+            first = points.anomalous_before + 1  # the least precise threshold finds one more, after all normal ones
+            self._lower += _sum(between * first / (first + points.normal_above))
+            last = xp.maximum(points.anomalous_above, first)  # only to divide by no zero where ``between`` is 0
+            self._upper += _sum(between * last / (last + points.normal_before))
+
+    def bounds(self) -> Bounds:
+        return Bounds(min(1.0, self._lower / self._n_anomalous), min(1.0, self._upper / self._n_anomalous))
 
 
-def best_f1(points: OperatingPoints) -> tuple[float, float]:
-    """The highest F1 over all thresholds, and the largest threshold that reaches it."""
-    predicted = points.true_positives + points.false_positives
-    f1 = 2 * points.true_positives / (points.n_anomalous + predicted)
-    best = int(np.argmax(f1))
-    return float(f1[best]), float(points.thresholds[best])
+class BestF1:
+    """The highest F1 over all thresholds; ``threshold`` is the largest of those given that reaches it."""
+
+    def __init__(self, n_anomalous: int) -> None:
+        self._n_anomalous = n_anomalous
+        self._lower = self._upper = 0.0
+        self.threshold = float("inf")
+
+    def add(self, points: OperatingPoints) -> None:
+        xp = array_namespace(points.anomalous)
+        f1 = 2 * points.anomalous / (self._n_anomalous + points.anomalous + points.normal)
+        best = int(xp.argmax(f1))
+        if float(f1[best]) > self._lower:
+            self._lower, self.threshold = float(f1[best]), float(points.thresholds[best])
+        self._upper = max(self._upper, self._lower)
+        if not points.complete:
+            between = points.anomalous_above > points.anomalous_before
+            most = 2 * points.anomalous_above / (self._n_anomalous + points.anomalous_above + points.normal_before)
+            self._upper = max(self._upper, float(xp.max(xp.where(between, most, xp.zeros_like(most)))))
+
+    def bounds(self) -> Bounds:
+        return Bounds(self._lower, self._upper)
 
 
-def fpr_at_recall(points: OperatingPoints, recall: float) -> float:
-    """False positive rate at the largest threshold with at least this recall in (0, 1]."""
-    reached = int(np.argmax(points.true_positives / points.n_anomalous >= recall))
-    return int(points.false_positives[reached]) / points.n_normal
+class FprAtRecall:
+    """False positive rate at the largest threshold with at least ``recall``, in (0, 1]."""
+
+    def __init__(self, n_anomalous: int, n_normal: int, recall: float) -> None:
+        self._n_anomalous, self._n_normal, self._recall = n_anomalous, n_normal, recall
+        self._found: Bounds | None = None
+
+    def add(self, points: OperatingPoints) -> None:
+        reached = points.anomalous / self._n_anomalous >= self._recall
+        if self._found is None and bool(reached[-1]):
+            first = int(array_namespace(reached).argmax(reached))
+            between = float(points.anomalous_above[first]) / self._n_anomalous >= self._recall
+            ends = (points.normal_before, points.normal_above) if between else (points.normal, points.normal)
+            lower, upper = (float(end[first]) / self._n_normal for end in ends)
+            self._found = Bounds(lower, upper)
+
+    def bounds(self) -> Bounds:
+        assert self._found is not None  # the lowest threshold finds all
+        return self._found
 
 
-def area_under_overlap(points: OperatingPoints, weights: NDArray[np.float64], limit: float) -> float:
+class AreaUnderOverlap:
     """Area under overlap over false positive rate from 0 to ``limit`` in (0, 1], divided by ``limit``.
 
-    ``weights`` [P] is what each anomalous item adds to the overlap once found; they sum to 1. The curve
-    starts at (0, 0), ends at (1, 1), is linear between the points of distinct scores, and is interpolated at
-    the limit (Bergmann et al., IJCV 2021). Raises ValueError for another limit.
+    The curve starts at (0, 0), ends at (1, 1), is linear between the points of distinct scores, and is
+    interpolated at the limit (Bergmann et al., IJCV 2021). Raises ValueError for another limit.
     """
-    if not 0 < limit <= 1:
-        raise ValueError(f"the limit of the false positive rate must lie in (0, 1]; got {limit}")
-    overlap = np.cumsum(weights[points.order], dtype=np.float64)[points.true_positives - 1]
-    # Just above each threshold only false positives have been added since the threshold before it.
-    false_positives = np.column_stack([points.false_positives_above, points.false_positives]).ravel()
-    overlaps = np.column_stack([np.concatenate([[0.0], overlap[:-1]]), overlap]).ravel()
-    x = np.concatenate([[0], false_positives, [points.n_normal]])
-    y = np.concatenate([[0.0], overlaps, overlap[-1:]])
-    x_limit = limit * points.n_normal
-    kept = int(np.searchsorted(x, x_limit, side="right"))
-    area = float(np.sum(np.diff(x[:kept]) * (y[: kept - 1] + y[1:kept]))) / 2
-    if kept < x.size:
-        beyond = x_limit - int(x[kept - 1])
-        slope = (y[kept] - y[kept - 1]) / (x[kept] - x[kept - 1])
-        area += beyond * float(2 * y[kept - 1] + slope * beyond) / 2
-    return min(1.0, area / x_limit)
+
+    def __init__(self, n_normal: int, limit: float) -> None:
+        if not 0 < limit <= 1:
+            raise ValueError(f"the limit of the false positive rate must lie in (0, 1]; got {limit}")
+        self._limit = limit * n_normal  # in normal items, as the areas below
+        self._lower = self._upper = 0.0
+        self._reached = self._overlap = 0.0
+
+    def add(self, points: OperatingPoints) -> None:
+        if self._reached == self._limit:
+            return
+        xp = array_namespace(points.normal)
+        before, above, at = (
+            xp.clip(count, max=self._limit) for count in (points.normal_before, points.normal_above, points.normal)
+        )
+        self._lower += _sum((above - before) * points.overlap_before)
+        self._upper += _sum((above - before) * points.overlap_above)
+        # Tied items move the curve along a straight line, of which the limit may cut off the end.
+        width, tied = at - above, points.normal - points.normal_above
+        share = width / xp.clip(tied, min=1.0)
+        area = _sum(width * (points.overlap_above + share * (points.overlap - points.overlap_above) / 2))
+        self._lower += area
+        self._upper += area
+        self._reached, self._overlap = float(at[-1]), float(points.overlap[-1])
+
+    def bounds(self) -> Bounds:
+        rest = (self._limit - self._reached) * self._overlap  # all is found, false positives are all that is left
+        return Bounds(
+            min(1.0, (self._lower + rest) / self._limit),
+            min(1.0, (self._upper + rest) / self._limit),
+        )
+
+
+def _sum(values: Array) -> float:
+    return float(array_namespace(values).sum(values))

@@ -55,6 +55,7 @@ class RunRecord:
     sweep_id: str | None = None
     metrics: dict[str, float | None] = field(default_factory=dict)
     metric_version: int | None = None
+    pixel_error_bound: float | None = None  # exact pixel metrics lie within this of the stated; 0: they are exact
     n_train: int | None = None
     n_labelled: int | None = None
     n_val: int | None = None

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 from adbench.reports.schema import (
@@ -19,6 +20,9 @@ from adbench.reports.schema import (
     RunRecord,
     RunResult,
 )
+
+settings.register_profile("adbench", deadline=None)  # a busy machine is no failure
+settings.load_profile("adbench")
 
 SIZE = 16
 CASES: tuple[Literal["best", "typical", "worst"], ...] = ("best", "typical", "worst")

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
+from adbench.benchmark_suites.judged_map import Kind
+from adbench.benchmark_suites.map_metrics import SPRO_LIMITS
 from adbench.benchmark_suites.metrics import pixel_metrics, spro_metrics
-from adbench.benchmark_suites.spro import SPRO_LIMITS, Kind
 
 
 @dataclass
