@@ -24,10 +24,9 @@ from adbench.benchmark_suites.judged_map import (
     Pixels,
     chunks,
     gather,
-    overlap_weights,
 )
 from adbench.benchmark_suites.operating_points import Array, OperatingPoints
-from adbench.benchmark_suites.sorted_scores import STRETCH, count_normal, ranks
+from adbench.benchmark_suites.sorted_scores import STRETCH, count_normal, overlap_weights, ranks
 
 SizedCurve = tuple[Iterator[OperatingPoints], int, int]
 """A curve's points, the number of its anomalous pixels and that of its normal ones, none of them 0."""
@@ -87,7 +86,8 @@ class Counts:
         self._thresholds = thresholds
         self._normal_above, self._normal = self._zeros(), self._zeros()
         self._anomalous_above, self._anomalous = self._zeros(), self._zeros()
-        self._overlap_above, self._overlap = self._zeros(), self._zeros()
+        # In the integer units of overlap_weights.
+        self._overlap_above, self._overlap = (self._xp.astype(self._zeros(), self._xp.int64) for _ in range(2))
         self.n_normal = self.n_anomalous = 0
 
     def add_normal(self, parts: Sequence[Array]) -> None:
@@ -103,9 +103,7 @@ class Counts:
             return
         xp = self._xp
         scores = xp.concat([anomalies.scores for anomalies in found])
-        weights = xp.concat(
-            [overlap_weights(one.areas, n_regions, one.scores)[one.regions] for one in found],
-        )
+        weights = xp.concat([overlap_weights(one.areas, n_regions, scores)[one.regions] for one in found])
         order = xp.argsort(scores)
         size = int(order.shape[0])
         below, not_above = ranks(scores[order], xp.flip(self._thresholds))
@@ -120,9 +118,13 @@ class Counts:
     def points(self) -> Iterator[OperatingPoints]:
         """The curve's points, in stretches."""
         last = [self._zeros(1)] * 3
+        overlap_above, overlap_at = (
+            self._xp.astype(units, self._xp.float64) / int(self._overlap[-1])
+            for units in (self._overlap_above, self._overlap)
+        )
         for start in range(0, int(self._thresholds.shape[0]), STRETCH):
             own = slice(start, start + STRETCH)
-            at = [counts[own] for counts in (self._anomalous, self._normal, self._overlap)]
+            at = [self._anomalous[own], self._normal[own], overlap_at[own]]
             anomalous, normal, overlap = (
                 self._xp.concat([before, counts[:-1]]) for before, counts in zip(last, at, strict=True)
             )
@@ -135,7 +137,7 @@ class Counts:
                 normal_above=self._normal_above[own],
                 normal=at[1],
                 overlap_before=overlap,
-                overlap_above=self._overlap_above[own],
+                overlap_above=overlap_above[own],
                 overlap=at[2],
             )
             last = [counts[-1:] for counts in at]

@@ -80,7 +80,7 @@ def _checked(split: str, labels: NDArray[Any], scores: NDArray[Any]) -> tuple[ND
 def _image_curve(labels: NDArray[np.int64], scores: Scores) -> Iterator[OperatingPoints]:
     anomalous = scores[labels == 1]
     one_region = Anomalous([(anomalous, np.zeros(anomalous.size, dtype=np.int64))])
-    return complete_curve(one_region, np.array([1.0 / anomalous.size]), [np.sort(scores[labels == 0])])
+    return complete_curve(one_region, np.array([anomalous.size]), [np.sort(scores[labels == 0])])
 
 
 def _f1_at_val_threshold(

@@ -125,14 +125,6 @@ def label_regions(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[n
     return regions, np.bincount(regions)
 
 
-def overlap_weights(areas: NDArray[np.int64], n_regions: int, like: Array) -> Array:
-    """What each pixel of regions of these areas adds to the mean overlap of ``n_regions``, float64 [R].
-
-    The array is of the library and on the device of ``like``.
-    """
-    return array_namespace(like).asarray(1.0 / (areas * n_regions), device=device(like))
-
-
 def _saturated(image: JudgedMap, scores: Array) -> Anomalies:
     """Of each defect the highest scores, up to its saturation: as the threshold falls, all that count."""
     xp, where = array_namespace(scores), device(scores)

@@ -20,7 +20,6 @@ from adbench.benchmark_suites.judged_map import (
     Pixels,
     chunks,
     gather,
-    overlap_weights,
 )
 from adbench.benchmark_suites.operating_points import (
     AreaUnderOverlap,
@@ -180,6 +179,6 @@ def _complete_curve(
     found = collected.anomalous.pop(curve, None)
     if found is None or n_normal == 0:
         return None
-    weights = overlap_weights(np.array(collected.areas[curve]), len(collected.areas[curve]), normal[0])
     anomalous = Anomalous(found)
-    return complete_curve(anomalous, weights, normal, threads), anomalous.size, n_normal
+    areas = np.array(collected.areas[curve], dtype=np.int64)
+    return complete_curve(anomalous, areas, normal, threads), anomalous.size, n_normal

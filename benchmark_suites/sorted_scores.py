@@ -5,7 +5,9 @@ Arrays are those of NumPy or PyTorch, see operating_points.
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 from array_api_compat import array_namespace, device, is_numpy_array
+from numpy.typing import NDArray
 
 from adbench.benchmark_suites.in_order import in_order
 from adbench.benchmark_suites.operating_points import Array, OperatingPoints
@@ -15,6 +17,7 @@ STRETCH = 1 << 16
 STRETCH_ON_GPU = 1 << 24
 
 _SIGN_BIT = 31
+_WHOLE_OVERLAP = 1 << 60
 
 
 def ascending(scores: Array) -> Array:
@@ -114,33 +117,44 @@ class Anomalous:
         return xp.flip(scores), xp.flip(regions)
 
 
+def overlap_weights(areas: NDArray[np.int64], n_regions: int, like: Array) -> Array:
+    """What each item of regions of these areas adds to the mean overlap of ``n_regions``, int64 [R].
+
+    The unit is 2^-60 of the overlap of all: sums of integers are the same in any order and on any device. The
+    array is of the library and on the device of ``like``.
+    """
+    weights = [_WHOLE_OVERLAP // (area * n_regions) for area in areas.tolist()]
+    return array_namespace(like).asarray(np.array(weights, dtype=np.int64), device=device(like))
+
+
 def complete_curve(
-    anomalous: Anomalous, weights: Array, normal: Sequence[Array], threads: int = 1
+    anomalous: Anomalous, areas: NDArray[np.int64], normal: Sequence[Array], threads: int = 1
 ) -> Iterator[OperatingPoints]:
     """The curve with every distinct anomalous score as a threshold, in stretches of bounded size.
 
-    ``weights`` float64 [R]: what each item of a region adds to the overlap; ``normal``: ascending parts, of the
-    type of the anomalous scores.
+    ``areas`` [R]: the number of items of each region; ``normal``: ascending parts, of the type of the anomalous
+    scores.
     """
-    xp = array_namespace(weights)
-    length = STRETCH if is_numpy_array(weights) else STRETCH_ON_GPU
-    where = device(weights)
-    zero = xp.zeros(1, dtype=xp.float64, device=where)
-    last_found = last_normal = last_overlap = total = zero
+    xp, where = array_namespace(normal[0]), device(normal[0])
+    length = STRETCH if is_numpy_array(normal[0]) else STRETCH_ON_GPU
+    weights = overlap_weights(areas, len(areas), normal[0])
+    whole = sum(_WHOLE_OVERLAP // (area * len(areas)) * area for area in areas.tolist())
+    last_found, last_normal, last_overlap = (xp.zeros(1, dtype=xp.float64, device=where) for _ in range(3))
+    weight_found = 0
     for start in range(0, anomalous.size, length):
         stop = min(start + length, anomalous.size)
         # One more than the stretch: the last of it is a threshold only if the next score differs.
         scores, regions = anomalous.slice(start, min(stop + 1, anomalous.size))
-        overlaps = total + xp.cumulative_sum(weights[regions[: stop - start]])
-        total = overlaps[-1:]
+        weights_found = weight_found + xp.cumulative_sum(weights[regions[: stop - start]])
+        weight_found = int(weights_found[-1])
         last_of_ties = xp.nonzero(scores[1:] != scores[:-1])[0]
         if stop == anomalous.size:
             last_of_ties = xp.concat([last_of_ties, xp.asarray([stop - start - 1], device=where)])
         if last_of_ties.shape[0] == 0:
             continue
-        found = xp.astype(last_of_ties + (start + 1), xp.float64)
-        overlap = overlaps[last_of_ties]
         thresholds = scores[last_of_ties]
+        found = xp.astype(last_of_ties + (start + 1), xp.float64)
+        overlap = xp.astype(weights_found[last_of_ties], xp.float64) / whole
         above, at = count_normal(normal, thresholds, threads)
         found_before = xp.concat([last_found, found[:-1]])
         overlap_before = xp.concat([last_overlap, overlap[:-1]])

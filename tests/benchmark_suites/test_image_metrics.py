@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -37,6 +37,8 @@ def fpr95_by_loop(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> flo
     raise AssertionError("the lowest threshold finds everything")
 
 
+@pytest.mark.slow
+@settings(max_examples=1000)
 @given(labelled_scores())
 def test_equal_to_scikit_learn_and_to_loops_over_all_thresholds(data: Labelled) -> None:
     labels, scores = data

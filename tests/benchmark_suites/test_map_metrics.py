@@ -69,6 +69,7 @@ def test_neither_parts_nor_stretches_nor_threads_change_anything(
 ) -> None:
     expected = judge(images, spro=True, threads=1)
     assert expected.error_bound in (0.0, None)
+    assert judge(images[::-1], spro=True, threads=threads) == expected  # to the last bit
     with (
         mock.patch.object(sorted_scores, "STRETCH", stretch),
         mock.patch.object(map_metrics, "_FIRST_CHUNK", part),

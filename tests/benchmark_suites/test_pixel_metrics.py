@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
@@ -89,6 +89,8 @@ def aupro(maps: Sequence[Map], masks: Sequence[Mask], limit: float = 0.3) -> flo
     return defined(pixel_metrics(maps, masks, aupro_limits={"aupro": limit})["aupro"])
 
 
+@pytest.mark.slow
+@settings(max_examples=1000)
 @given(images())
 def test_equal_to_scikit_learn_and_to_a_loop_over_all_thresholds(data: Images) -> None:
     maps, masks = data
@@ -105,6 +107,8 @@ def test_equal_to_scikit_learn_and_to_a_loop_over_all_thresholds(data: Images) -
     assert got["pixel_f1max_oracle"] == pytest.approx(f1, abs=1e-9)
 
 
+@pytest.mark.slow
+@settings(max_examples=1000)
 @given(images(), st.sampled_from([0.01, 0.05, 0.3, 0.5, 1.0]))
 def test_aupro_equals_a_loop_over_thresholds_and_regions(data: Images, limit: float) -> None:
     got = pixel_metrics(*data, aupro_limits={"aupro": limit})["aupro"]

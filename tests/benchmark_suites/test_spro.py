@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
@@ -94,6 +94,8 @@ def area_to(limit: float, xs: Sequence[float], ys: Sequence[float]) -> float:
     return area / limit
 
 
+@pytest.mark.slow
+@settings(max_examples=1000)
 @given(scenes())
 def test_equals_a_loop_over_thresholds_and_defects(scene: Scene) -> None:
     curves = [curve for kind in ("structural", "logical") if (curve := curve_by_loop(scene, kind)) is not None]
