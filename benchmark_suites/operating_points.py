@@ -165,7 +165,7 @@ class FprAtRecall:
     def add(self, points: OperatingPoints) -> None:
         reached = points.anomalous / self._n_anomalous >= self._recall
         if self._found is None and bool(reached[-1]):
-            first = int(array_namespace(reached).argmax(reached))
+            first = int(array_namespace(reached).nonzero(reached)[0][0])
             between = float(points.anomalous_above[first]) / self._n_anomalous >= self._recall
             ends = (points.normal_before, points.normal_above) if between else (points.normal, points.normal)
             lower, upper = (float(end[first]) / self._n_normal for end in ends)

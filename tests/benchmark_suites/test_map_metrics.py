@@ -13,10 +13,20 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from adbench.benchmark_suites import bounded_memory, map_metrics, sorted_scores
-from adbench.benchmark_suites.bounded_memory import Thresholds
-from adbench.benchmark_suites.judged_map import JudgedMap, Kind
+from adbench.benchmark_suites.bounded_memory import Counts, Thresholds
+from adbench.benchmark_suites.judged_map import Anomalies, JudgedMap, Kind
 from adbench.benchmark_suites.map_metrics import MapMetrics
 from adbench.benchmark_suites.metrics import image_metrics, pixel_metrics
+from adbench.benchmark_suites.operating_points import (
+    AreaUnderOverlap,
+    Auroc,
+    AveragePrecision,
+    BestF1,
+    CurveMetric,
+    FprAtRecall,
+    measure,
+)
+from adbench.benchmark_suites.sorted_scores import Anomalous, complete_curve
 
 judge = map_metrics.map_metrics
 SMALLEST_BUDGET = 0  # nothing fits: one image at a time, and the fewest thresholds there can be
@@ -157,6 +167,44 @@ def test_with_little_memory_few_distinct_scores_are_exact(images: list[JudgedMap
     coarse = [JudgedMap(np.sign(i.anomaly_map), i.channels, i.saturations, i.kind) for i in images]
     got = judge(coarse, spro=True, memory_budget=SMALLEST_BUDGET)
     assert_equal(got, judge(coarse, spro=True))
+
+
+@given(
+    hnp.arrays(np.float32, st.integers(1, 30), elements=scores),
+    hnp.arrays(np.float32, st.integers(1, 30), elements=scores),
+    st.data(),
+)
+def test_bounds_from_any_thresholds_hold_the_exact_value(
+    anomalous: NDArray[np.float32], normal: NDArray[np.float32], data: st.DataObject
+) -> None:
+    """Whichever thresholds are left out, the lowest apart."""
+    n_anomalous, n_normal = len(anomalous), len(normal)
+
+    def metrics() -> list[CurveMetric]:
+        return [
+            Auroc(n_anomalous, n_normal),
+            AveragePrecision(n_anomalous),
+            BestF1(n_anomalous),
+            *(FprAtRecall(n_anomalous, n_normal, recall) for recall in (0.1, 0.5, 0.95, 1.0)),
+            *(AreaUnderOverlap(n_normal, limit) for limit in (0.05, 0.3, 1.0)),
+        ]
+
+    normal.sort()
+    areas, regions = np.array([n_anomalous]), np.zeros(n_anomalous, dtype=np.int64)
+    exact, got = metrics(), metrics()
+    measure(complete_curve(Anomalous([(anomalous, regions)]), areas, [normal]), exact)
+    distinct = np.unique(anomalous)
+    kept = data.draw(hnp.arrays(np.bool_, distinct.shape))
+    kept[0] = True
+    counts = Counts(distinct[kept][::-1].copy())
+    counts.add_normal([normal])
+    counts.add_anomalous([Anomalies(anomalous, regions, areas)], n_regions=1)
+    measure(counts.points(), got)
+    for one, other in zip(exact, got, strict=True):
+        assert one.bounds().lower == one.bounds().upper
+        assert other.bounds().lower - 1e-12 <= one.bounds().lower <= other.bounds().upper + 1e-12
+        if kept.all():
+            assert other.bounds().error < 1e-12
 
 
 def test_above_the_budget_images_are_gone_through_again_and_below_it_once() -> None:
