@@ -32,8 +32,12 @@ format: install  ## Put the code in the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install  ## Measure speed; prints ratios of one run
+bench: .venv/bench-installed  ## Measure speed and memory against other libraries; prints tables
 	$(BIN)/python tests/benchmarks/bench.py
+
+.venv/bench-installed: .venv/installed
+	$(BIN)/pip install --disable-pip-version-check --editable '.[bench]'
+	touch $@
 
 clean:  ## Remove the environment and all that tools left
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
