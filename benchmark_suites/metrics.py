@@ -27,12 +27,17 @@ __all__ = [
 ]
 
 METRIC_VERSION: int = 1
-"""Recorded in every run; raised with every change of a definition, lest unlike values be compared."""
+"""Recorded in every run; raised with every change of a definition, lest unlike values be compared. Whoever raises it
+says in ``MetricInfo.changed_in`` which definitions changed."""
 
 
 @dataclass(frozen=True)
 class MetricInfo:
-    """Facts about a metric, shown by ``adbench ls metrics``; values lie in [0, 1]."""
+    """Facts about a metric, shown by ``adbench ls metrics``; values lie in [0, 1].
+
+    ``changed_in`` is the METRIC_VERSION in which the definition last changed: `adbench report --rescore` carries
+    values of that or a later version over, and recomputes older ones.
+    """
 
     name: str
     title: str
@@ -40,6 +45,7 @@ class MetricInfo:
     level: Literal["image", "pixel"]
     higher_is_better: bool
     reference: str
+    changed_in: int
 
 
 _ROC = "T. Fawcett, An introduction to ROC analysis, Pattern Recognition Letters 27 (2006)"
@@ -51,7 +57,9 @@ _AUPRO = "P. Bergmann et al., The MVTec Anomaly Detection Dataset, IJCV 129 (202
 _SPRO = "P. Bergmann et al., Beyond Dents and Scratches, IJCV 130 (2022)"
 
 
-def _info(name: str, title: str, definition: str, reference: str, lower_is_better: bool = False) -> MetricInfo:
+def _info(
+    name: str, title: str, definition: str, reference: str, lower_is_better: bool = False, changed_in: int = 1
+) -> MetricInfo:
     return MetricInfo(
         name=name,
         title=title,
@@ -59,6 +67,7 @@ def _info(name: str, title: str, definition: str, reference: str, lower_is_bette
         level="image" if name.startswith("image_") else "pixel",
         higher_is_better=not lower_is_better,
         reference=reference,
+        changed_in=changed_in,
     )
 
 

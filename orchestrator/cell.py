@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from functools import cached_property
 from typing import Any
 
@@ -10,14 +11,15 @@ from pydantic import BaseModel, ConfigDict
 from adbench.datasets.base import Modality
 from adbench.orchestrator.request import Budget
 
-_NOT_IDENTITY = {"suite", "dataset_params", "modality", "command", "variant"}
+_NOT_TRAINING = {"suite", "dataset_params", "modality", "command", "variant", "metric_version"}
+_METRIC_VERSION = re.compile(r"-m\d+$")
 
 
 class Cell(BaseModel):
     """One (method, params, dataset, category, seed, budget): the unit of work.
 
-    Its ``run_id`` is a hash of everything that can change its numbers: also the method's version, the images' content
-    and the split. Where the data lies, the suite and the device are not part of it.
+    Its ``run_id`` is a hash of everything that can change its scores and maps (also the method's version, the images'
+    content and the split) and the metric version. Where the data lies, the suite and the device are not part of it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -47,15 +49,26 @@ class Cell(BaseModel):
 
     @cached_property
     def run_id(self) -> str:
-        """20 hex digits."""
-        identity = self.model_dump(mode="json", exclude=_NOT_IDENTITY)
+        """20 hex digits, "-m" and the metric version."""
+        identity = self.model_dump(mode="json", exclude=_NOT_TRAINING)
         identity["params"] = {key: value for key, value in self.params.items() if key not in self.files}
-        return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:20]
+        training = hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:20]
+        return with_metric_version(training, self.metric_version)
 
     @property
     def label(self) -> str:
         """How messages name the cell."""
         return f"{self.method}{self.variant and f' ({self.variant})'} {self.dataset}/{self.category} seed {self.seed}"
+
+
+def training_of(run_id: str) -> str:
+    """The part of a ``run_id`` that runs share if they differ in nothing but the metric version."""
+    return _METRIC_VERSION.sub("", run_id)
+
+
+def with_metric_version(run_id: str, metric_version: int) -> str:
+    """The ``run_id`` of the same training under another metric version."""
+    return f"{training_of(run_id)}-m{metric_version}"
 
 
 def canonical_json(value: Any) -> str:

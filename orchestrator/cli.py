@@ -140,18 +140,27 @@ def run(
 
 
 @main.command(short_help="Render the leaderboard from recorded results.")
-@click.argument("overrides", nargs=-1, metavar="[suite=NAME] [out=FOLDER]")
+@click.argument("overrides", nargs=-1, metavar="[suite=NAME] [out=FOLDER] [data_root=FOLDER]")
+@click.option(
+    "--rescore",
+    is_flag=True,
+    help="First recompute metrics whose definition changed since, from the kept scores and maps; trains nothing.",
+)
 @click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
 @_guarded
-def report(overrides: tuple[str, ...], open_page: bool) -> int | None:
-    """Render out/report/index.html from the results in out (default: adbench-results)."""
-    from adbench.orchestrator.report import render
+def report(overrides: tuple[str, ...], rescore: bool, open_page: bool) -> int | None:
+    """Render out/report/index.html from the results in out (default: adbench-results).
 
-    page = render(overrides)
+    With --rescore, data_root=FOLDER says where datasets are that have moved, and the exit code is 1 if some runs
+    could not be re-scored; these keep their row.
+    """
+    from adbench.orchestrator.report import render, rescore_and_render
+
+    page, complete = rescore_and_render(overrides, click.echo) if rescore else (render(overrides), True)
     click.echo(f"leaderboard: {page}")
     if open_page:
         webbrowser.open(page.as_uri())
-    return 0
+    return 0 if complete else SOME_FAILED
 
 
 @main.command(short_help="List methods, datasets, suites, metrics or runs.")

@@ -1,6 +1,7 @@
 """Scores and maps of a cell -> metrics at the original resolution, per-image rows, and cases kept for the page."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -12,12 +13,21 @@ from adbench.benchmark_suites.metrics import image_metrics, pixel_metrics, spro_
 from adbench.datasets.base import Dataset, Mask, Sample
 from adbench.datasets.imageset import ImageSet
 from adbench.methods.base import Prediction
-from adbench.reports.schema import Gallery, GalleryCase, ImageScores
+from adbench.reports.schema import EvalSplit, Gallery, GalleryCase, ImageScores
 
 Case = Literal["best", "typical", "worst"]
 
 
-def image_scores(split: Literal["val", "test"], images: ImageSet, prediction: Prediction) -> ImageScores:
+@dataclass(frozen=True)
+class PixelLevel:
+    """Metrics of maps, and the distance from the exact value that none of them exceeds: 0 where all are exact, None
+    where none is defined."""
+
+    metrics: dict[str, float | None]
+    error_bound: float | None
+
+
+def image_scores(split: EvalSplit, images: ImageSet, prediction: Prediction) -> ImageScores:
     """The rows of the images table for one split."""
     return ImageScores(
         split=split,
@@ -28,30 +38,43 @@ def image_scores(split: Literal["val", "test"], images: ImageSet, prediction: Pr
     )
 
 
+def image_level(scores: Mapping[EvalSplit, ImageScores]) -> dict[str, float | None]:
+    """Metrics of image scores: those of test, and those of val with the prefix ``val_``."""
+    val, test = scores["val"], scores["test"]
+    on_test = image_metrics(test.labels, test.scores)
+    on_test |= val_threshold_metrics(val.labels, val.scores, test.labels, test.scores)
+    return on_test | _on_val(image_metrics(val.labels, val.scores))
+
+
+def _on_val(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {f"val_{name}": value for name, value in metrics.items()}
+
+
 class Judge:
-    """Compares predictions of one category with its ground truth."""
+    """Compares maps of one category with its masks; ``notes`` collects doubts about these."""
 
     def __init__(self, dataset: Dataset, category: str) -> None:
         self.dataset = dataset
         self.category = category
         self.notes: list[str] = []
 
-    def metrics(
-        self,
-        scores: tuple[ImageScores, ImageScores],
-        val_maps: NDArray[np.float32],
-        test_maps: NDArray[np.float32],
-        sets: Mapping[str, ImageSet],
-    ) -> dict[str, float | None]:
-        """All metrics of test, those of val with the prefix ``val_``; ``scores`` are (val, test)."""
-        val, test = scores
-        on_test = {
-            **image_metrics(test.labels, test.scores),
-            **val_threshold_metrics(val.labels, val.scores, test.labels, test.scores),
-            **self._map_metrics(sets["test"].samples, test_maps),
-        }
-        on_val = {**image_metrics(val.labels, val.scores), **self._map_metrics(sets["val"].samples, val_maps)}
-        return {**on_test, **{f"val_{name}": value for name, value in on_val.items()}}
+    @property
+    def has_masks(self) -> bool:
+        """Whether there is anything to compare maps with."""
+        return self.dataset.has_masks(self.category)
+
+    def pixel_level(
+        self, maps: Mapping[EvalSplit, NDArray[np.float32]], samples: Mapping[EvalSplit, Sequence[Sample]]
+    ) -> PixelLevel:
+        """Metrics of maps [N, S, S] of the N samples of each split, named as those of ``image_level``.
+
+        Where the category has no masks, there are none, and neither maps nor samples are looked at.
+        """
+        if not self.has_masks:
+            return PixelLevel({}, None)
+        test, val = (self._map_metrics(samples[split], maps[split]) for split in ("test", "val"))
+        bounds = [level.error_bound for level in (test, val) if level.error_bound is not None]
+        return PixelLevel(test.metrics | _on_val(val.metrics), max(bounds, default=None))
 
     def mask(self, sample: Sample) -> Mask | None:
         """Ground truth of a sample: no channels for a normal one, None where it is unknown."""
@@ -60,14 +83,12 @@ class Judge:
             return Mask(np.zeros((0, height, width), np.bool_))
         return self.dataset.load_mask(self.category, sample)
 
-    def _map_metrics(self, samples: Sequence[Sample], maps: NDArray[np.float32]) -> dict[str, float | None]:
+    def _map_metrics(self, samples: Sequence[Sample], maps: NDArray[np.float32]) -> PixelLevel:
         """Pixel metrics and sPRO; none unless every anomalous image has its mask: an unknown one counts as normal."""
-        if not self.dataset.has_masks(self.category):
-            return {}
         masks = [self.mask(sample) for sample in samples]
         known = [mask for mask in masks if mask is not None]
         if len(known) < len(masks) or not samples:
-            return {}
+            return PixelLevel({}, None)
         full = [to_size(anomaly_map, mask.channels.shape[1:]) for anomaly_map, mask in zip(maps, known, strict=True)]
         empty = sum(bool(sample.label) and not mask.union.any() for sample, mask in zip(samples, known, strict=True))
         if empty:
@@ -80,7 +101,7 @@ class Judge:
             ]
             kinds = [sample.kind for sample in samples]
             metrics |= spro_metrics(full, [mask.channels for mask in known], areas, kinds)
-        return metrics
+        return PixelLevel(metrics, None if all(value is None for value in metrics.values()) else 0.0)
 
 
 def to_size(anomaly_map: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:

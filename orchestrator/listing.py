@@ -78,8 +78,11 @@ def _suites() -> str:
 def _metrics() -> str:
     from adbench.benchmark_suites.metrics import METRICS
 
-    rows = [(info.name, "higher" if info.higher_is_better else "lower", info.definition) for info in METRICS.values()]
-    return render_table(("metric", "better", "definition"), rows)
+    rows = [
+        (info.name, "higher" if info.higher_is_better else "lower", str(info.changed_in), info.definition)
+        for info in METRICS.values()
+    ]
+    return render_table(("metric", "better", "metric_version", "definition"), rows)
 
 
 def _runs(arguments: Sequence[str]) -> str:
@@ -96,11 +99,12 @@ def _runs(arguments: Sequence[str]) -> str:
             str(row["seed"]),
             row["budget"],
             row["status"],
+            "" if pd.isna(row["metric_version"]) else str(row["metric_version"]),
             "" if pd.isna(row["image_auroc"]) else f"{row['image_auroc']:.3f}",
         )
         for row in runs.to_dict("records")
     ]
-    return render_table(("run", "method", "data", "seed", "budget", "status", "image AUROC"), rows)
+    return render_table(("run", "method", "data", "seed", "budget", "status", "metric_version", "image AUROC"), rows)
 
 
 def render_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -62,7 +62,7 @@ class Request(_Frozen):
         default=None, gt=0.0, description="seconds after which a cell fails, at the end of an epoch"
     )
     maps: Literal["report", "all", "none"] = Field(
-        default="report", description="anomaly maps to keep: a few for the page, also all of test, or none"
+        default="report", description="anomaly maps to keep: a few for the page, all of val and test too, or none"
     )
 
     @field_validator("seeds")

@@ -24,13 +24,21 @@ from adbench.datasets.file_index import kept_in
 from adbench.datasets.imageset import ImageSet
 from adbench.datasets.registry import open_dataset
 from adbench.datasets.splits import Split, choose_labelled, labelled_wanted, make_split
-from adbench.methods.base import Context, Method
+from adbench.methods.base import Context, Method, Prediction
 from adbench.methods.registry import method_class
 from adbench.orchestrator import environment
 from adbench.orchestrator.cell import Cell, canonical_json
-from adbench.orchestrator.evaluation import Judge, image_scores, keep_gallery
+from adbench.orchestrator.evaluation import Judge, image_level, image_scores, keep_gallery
 from adbench.orchestrator.record import cell_facts
-from adbench.reports.schema import Gallery, ImageScores, RunRecord, RunResult, TestMaps
+from adbench.reports.schema import (
+    EVAL_SPLITS,
+    EvalSplit,
+    Gallery,
+    ImageScores,
+    RunRecord,
+    RunResult,
+    SplitMaps,
+)
 
 _FEW = 10
 """Training images below which a run carries a warning."""
@@ -68,7 +76,7 @@ class _Progress:
     images: tuple[ImageScores, ...] = ()
     history: list[tuple[int, str, float]] = field(default_factory=list)
     gallery: Gallery | None = None
-    test_maps: TestMaps | None = None
+    maps: tuple[SplitMaps, ...] = ()
     notes: list[str] = field(default_factory=list)
 
 
@@ -107,7 +115,7 @@ def run_cell(cell: Cell, surroundings: Surroundings, report: Report = lambda ste
         images=progress.images,
         history=tuple(progress.history),
         gallery=progress.gallery,
-        test_maps=progress.test_maps,
+        maps=progress.maps,
     )
 
 
@@ -143,19 +151,34 @@ def _execute(cell: Cell, surroundings: Surroundings, report: Report, progress: _
     # Features that another cell computed, or epochs of an attempt that was killed, must not make it look cheap.
     spared = cache.borrowed_feature_seconds + context.resumed_seconds
     progress.facts["fit_seconds"] = time.perf_counter() - began + spared
-    val, test = method.predict(sets["val"]), method.predict(sets["test"])
-    milliseconds = 1000 * (val.seconds + test.seconds)
+    predictions = {split: method.predict(sets[split]) for split in EVAL_SPLITS}
+    milliseconds = 1000 * sum(prediction.seconds for prediction in predictions.values())
     progress.facts["predict_ms_per_image"] = milliseconds / (len(sets["val"]) + len(sets["test"]))
-    judge = Judge(dataset, cell.category)
-    progress.images = (image_scores("val", sets["val"], val), image_scores("test", sets["test"], test))
-    progress.metrics = judge.metrics(progress.images, val.maps, test.maps, sets)
-    progress.notes.extend(judge.notes)
-    if surroundings.maps == "all":
-        progress.test_maps = TestMaps(image_ids=sets["test"].ids, maps=test.maps)
-    if surroundings.maps != "none":
-        progress.gallery = keep_gallery(judge, sets["test"], test)
+    _evaluate(Judge(dataset, cell.category), sets, predictions, surroundings.maps, progress)
     if context.checkpoint_dir:
         shutil.rmtree(context.checkpoint_dir, ignore_errors=True)
+
+
+def _evaluate(
+    judge: Judge,
+    sets: Mapping[str, ImageSet],
+    predictions: Mapping[EvalSplit, Prediction],
+    keep_maps: Literal["report", "all", "none"],
+    progress: _Progress,
+) -> None:
+    scores = {split: image_scores(split, sets[split], predictions[split]) for split in EVAL_SPLITS}
+    progress.images = tuple(scores.values())
+    maps = {split: prediction.maps for split, prediction in predictions.items()}
+    pixels = judge.pixel_level(maps, {split: sets[split].samples for split in EVAL_SPLITS})
+    progress.metrics = image_level(scores) | pixels.metrics
+    progress.facts["pixel_error_bound"] = pixels.error_bound
+    progress.notes.extend(judge.notes)
+    if keep_maps == "all":
+        progress.maps = tuple(
+            SplitMaps(split=split, image_ids=sets[split].ids, maps=maps[split]) for split in EVAL_SPLITS
+        )
+    if keep_maps != "none":
+        progress.gallery = keep_gallery(judge, sets["test"], predictions["test"])
 
 
 def _note_split(split: Split, ratio: float, progress: _Progress) -> None:

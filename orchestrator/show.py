@@ -11,6 +11,7 @@ from adbench.benchmark_suites.suites import UnknownSuiteError, read_suite, suite
 from adbench.datasets.errors import RequestError, unknown_name
 from adbench.datasets.parameters import describe_field
 from adbench.datasets.registry import dataset_class
+from adbench.orchestrator.cell import training_of
 from adbench.orchestrator.keys import plain_keys, results_folder
 from adbench.orchestrator.listing import render_table
 from adbench.orchestrator.plan import Plan
@@ -175,10 +176,12 @@ def _run(name: str, arguments: Sequence[str]) -> str:
 
     out = results_folder(plain_keys(arguments, "out"))
     runs = ResultStore(out).runs()
-    found = runs[runs["run_id"].str.startswith(name)]
-    if len(found) != 1:
-        problem = f"no run '{name}' in {out}" if len(found) == 0 else f"{len(found)} runs begin with '{name}'"
+    exact = runs["run_id"] == name
+    found = runs[exact if exact.any() else runs["run_id"].str.startswith(name)]
+    trainings = found["run_id"].map(training_of).nunique()
+    if trainings != 1:
+        problem = f"no run '{name}' in {out}" if trainings == 0 else f"{trainings} runs begin with '{name}'"
         raise RequestError(problem, remedy=f"`adbench ls runs out={out}` lists them")
-    row = found.iloc[0]
+    row = found.sort_values("metric_version", na_position="first").iloc[-1]  # as it was last scored
     width = max(map(len, runs.columns))
     return "\n".join(f"{column:{width}}  {value}" for column, value in row.items() if not pd.isna(value))

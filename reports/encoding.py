@@ -1,30 +1,35 @@
-"""A RunResult and a SuitePlan as the bytes that the store writes; galleries, maps and plans back from them."""
+"""A RunResult and a SuitePlan as the bytes that the store writes, and back from what it reads."""
 
 import dataclasses
 import io
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar, get_origin
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from adbench.reports.schema import (
+    EVAL_SPLITS,
     HISTORY_SCHEMA,
     IMAGES_SCHEMA,
     METRIC_COLUMNS,
     RUNS_SCHEMA,
     VAL_METRIC_COLUMNS,
+    EvalSplit,
     Gallery,
     GalleryCase,
+    ImageScores,
     PlannedCell,
     RunRecord,
     RunResult,
+    SplitMaps,
     SuitePlan,
-    TestMaps,
 )
 
 _Kind = TypeVar("_Kind", PlannedCell, SuitePlan)
@@ -48,6 +53,19 @@ def runs_bytes(record: RunRecord) -> bytes:
     return _parquet(pa.Table.from_pylist([row], RUNS_SCHEMA))
 
 
+def load_record(row: Mapping[Any, Any]) -> RunRecord:
+    """The record of a row (column: value) of ``ResultStore.runs()``; runs_bytes of it is that row again."""
+    values: dict[str, Any] = {name: None if pd.isna(value) else value for name, value in row.items()}
+    for name, value in values.items():
+        if isinstance(value, pd.Timestamp):
+            values[name] = value.to_pydatetime()
+    columns = {entry.name for entry in dataclasses.fields(RunRecord)} - {"metrics"}
+    return RunRecord(
+        **{name: values[name] for name in columns},
+        metrics={name: values[name] for name in (*METRIC_COLUMNS, *VAL_METRIC_COLUMNS)},
+    )
+
+
 def images_bytes(result: RunResult) -> bytes | None:
     """The Parquet file of the run's rows of the images table, None if there are none."""
     tables = [
@@ -66,6 +84,22 @@ def images_bytes(result: RunResult) -> bytes | None:
     return _parquet(table) if table.num_rows else None
 
 
+def load_scores(rows: pa.Table) -> dict[EvalSplit, ImageScores]:
+    """Both splits of a run, either perhaps empty, from its rows of the images table."""
+
+    def of(split: EvalSplit) -> ImageScores:
+        own = rows.filter(pc.equal(rows["split"], split))
+        return ImageScores(
+            split=split,
+            image_ids=tuple(own["image_id"].to_pylist()),
+            labels=own["label"].to_numpy().astype(np.int64),
+            defect_types=tuple(own["defect_type"].to_pylist()),
+            scores=own["score"].to_numpy(),
+        )
+
+    return {split: of(split) for split in EVAL_SPLITS}
+
+
 def history_bytes(result: RunResult) -> bytes | None:
     """The Parquet file of the run's rows of the history table, None if there are none."""
     if not result.history:
@@ -73,6 +107,13 @@ def history_bytes(result: RunResult) -> bytes | None:
     steps, names, values = zip(*result.history, strict=True)
     run_ids = [result.record.run_id] * len(steps)
     return _parquet(_table(HISTORY_SCHEMA, run_id=run_ids, step=steps, name=map(_text, names), value=values))
+
+
+def renamed_bytes(rows: pa.Table, run_id: str) -> bytes | None:
+    """The Parquet file of a run's rows of the images or history table under another run_id; None without rows."""
+    if not rows.num_rows:
+        return None
+    return _parquet(rows.set_column(0, rows.schema.field("run_id"), pa.array([run_id] * rows.num_rows)))
 
 
 def gallery_bytes(gallery: Gallery | None) -> bytes | None:
@@ -117,19 +158,17 @@ def load_gallery(data: bytes) -> Gallery:
     return Gallery(low=metadata["low"], high=metadata["high"], cases=tuple(cases))
 
 
-def test_maps_bytes(kept: TestMaps | None) -> bytes | None:
-    """The .npz file of all test maps."""
-    if kept is None:
-        return None
+def maps_bytes(kept: SplitMaps) -> bytes:
+    """The .npz file of all maps of a split."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, image_ids=np.array([_text(name) for name in kept.image_ids]), maps=kept.maps)
     return buffer.getvalue()
 
 
-def load_test_maps(data: bytes) -> TestMaps:
-    """The maps that test_maps_bytes wrote. Unpickles nothing."""
+def load_maps(data: bytes, split: EvalSplit) -> SplitMaps:
+    """The maps that maps_bytes wrote. Unpickles nothing."""
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        return TestMaps(image_ids=tuple(map(str, arrays["image_ids"])), maps=arrays["maps"])
+        return SplitMaps(split=split, image_ids=tuple(map(str, arrays["image_ids"])), maps=arrays["maps"])
 
 
 def plan_bytes(plan: SuitePlan) -> bytes:

@@ -7,6 +7,7 @@ pyarrow (hence pandas) skips them, and they never end in ".parquet", which keeps
 import errno
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -72,6 +73,10 @@ class Folder:
         with self.filesystem.open_output_stream(self.path(name)) as stream:
             stream.write(data)
 
+    def copy(self, old: str, new: str) -> None:
+        """Give a file's content a second name, as ``write`` would. Raises FileNotFoundError."""
+        self.filesystem.copy_file(self.path(old), self.path(new))
+
     def rename(self, old: str, new: str) -> None:
         """Move a file over another."""
         self.filesystem.move(self.path(old), self.path(new))
@@ -132,6 +137,23 @@ class LocalFolder(Folder):
         except OSError:
             temporary.unlink(missing_ok=True)
             raise
+        self.sync(str(path.parent.relative_to(self.local)))
+
+    def copy(self, old: str, new: str) -> None:
+        """A hard link where there are such, as it takes no room; safe, for files are replaced and never changed."""
+        path = self.local / new
+        temporary = path.with_name(f".{uuid.uuid4().hex}{TEMPORARY}")
+        try:
+            try:
+                os.link(self.local / old, temporary)
+            except OSError:
+                shutil.copyfile(self.local / old, temporary)
+                _sync(temporary, os.O_RDWR)
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        temporary.unlink(missing_ok=True)  # still there if both were links to one file already
         self.sync(str(path.parent.relative_to(self.local)))
 
     def rename(self, old: str, new: str) -> None:

@@ -31,6 +31,10 @@ VAL_METRIC_COLUMNS: tuple[str, ...] = tuple(
 )
 
 
+EvalSplit = Literal["val", "test"]
+EVAL_SPLITS: tuple[EvalSplit, ...] = ("val", "test")
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
     """One row of the runs table: everything needed to judge, compare and repeat the run.
@@ -86,7 +90,7 @@ class RunRecord:
 class ImageScores:
     """Scores of one split of a run, in one order: the rows of the images table."""
 
-    split: Literal["val", "test"]
+    split: EvalSplit
     image_ids: tuple[str, ...]
     labels: NDArray[np.int64]  # [N], 0 or 1
     defect_types: tuple[str, ...]
@@ -121,11 +125,10 @@ class Gallery:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TestMaps:
-    """All anomaly maps of the test split, float32 [N, S, S] at the method's size, unscaled; kept on request."""
+class SplitMaps:
+    """All anomaly maps of one split, float32 [N, S, S] at the method's size, unscaled; kept on request."""
 
-    __test__ = False  # not a class of tests, whatever pytest thinks of its name
-
+    split: EvalSplit
     image_ids: tuple[str, ...]
     maps: NDArray[np.float32]
 
@@ -138,7 +141,7 @@ class RunResult:
     images: tuple[ImageScores, ...] = ()
     history: tuple[tuple[int, str, float], ...] = ()
     gallery: Gallery | None = None
-    test_maps: TestMaps | None = None
+    maps: tuple[SplitMaps, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,8 @@
 import io
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -20,10 +21,13 @@ from adbench.reports.schema import (
     HISTORY_SCHEMA,
     IMAGES_SCHEMA,
     RUNS_SCHEMA,
+    EvalSplit,
     Gallery,
+    ImageScores,
+    RunRecord,
     RunResult,
+    SplitMaps,
     SuitePlan,
-    TestMaps,
 )
 
 SCHEMAS: dict[str, pa.Schema] = {"runs": RUNS_SCHEMA, "images": IMAGES_SCHEMA, "history": HISTORY_SCHEMA}
@@ -31,7 +35,16 @@ LOCAL_FOLDERS = (*SCHEMAS, "maps", "report", "logs")
 COMPACTION_THRESHOLD = 200
 READ_ATTEMPTS = 20
 READ_PAUSE_SECONDS = 0.05
+_GALLERY = ".npz"
+_MAPS: dict[EvalSplit, str] = {"val": "-val.npz", "test": "-test.npz"}
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """A file with the content of another, ``of``."""
+
+    of: str
 
 
 class ResultStore:
@@ -82,25 +95,31 @@ class ResultStore:
         nothing is written and False returned. Raises ValueError for a result that the tables cannot hold.
         """
         run_id = result.record.run_id
-        if not RUN_ID.fullmatch(run_id):
-            raise ValueError(f"run_id={run_id!r} is no file name: use letters, digits, '-' and '_'.")
-        contents = {
+        kept = {maps.split: encoding.maps_bytes(maps) for maps in result.maps}
+        contents: dict[str, bytes | _Copy | None] = {
             f"images/{run_id}.parquet": encoding.images_bytes(result),
             f"history/{run_id}.parquet": encoding.history_bytes(result),
-            f"maps/{run_id}.npz": encoding.gallery_bytes(result.gallery),
-            f"maps/{run_id}-test.npz": encoding.test_maps_bytes(result.test_maps),
-            f"runs/{run_id}.parquet": encoding.runs_bytes(result.record),
+            f"maps/{run_id}{_GALLERY}": encoding.gallery_bytes(result.gallery),
+            **{f"maps/{run_id}{ending}": kept.get(split) for split, ending in _MAPS.items()},
         }
-        with self._folder.explained("write to the results folder"), self._folder.lock():
-            self._finish()
-            if self._is_ok(run_id):
-                return False
-            for name, content in contents.items():
-                if content is None:
-                    self._folder.delete(name)
-                else:
-                    self._folder.write(name, content)
-        return True
+        return self._record(result.record, contents)
+
+    def append_rescored(self, record: RunRecord, source: str) -> bool:
+        """Record a run of which all but the row is that of the recorded run ``source``; otherwise as append.
+
+        Images, history, gallery and maps are then in the store under both run_ids. Gallery and maps are not
+        read for this, and take no more room on a local disk that has hard links.
+        """
+        run_id = record.run_id
+        contents: dict[str, bytes | _Copy | None] = {
+            f"{table}/{run_id}.parquet": encoding.renamed_bytes(self._rows_of_run(table, source), run_id)
+            for table in ("images", "history")
+        }
+        with self._folder.explained("read the results folder"):
+            for ending in (_GALLERY, *_MAPS.values()):
+                kept = f"maps/{source}{ending}"
+                contents[f"maps/{run_id}{ending}"] = _Copy(kept) if self._folder.exists(kept) else None
+        return self._record(record, contents)
 
     def runs(self) -> pd.DataFrame:
         """The runs table, one row per run, oldest first; undefined values are NA. Integers are Int64."""
@@ -125,19 +144,23 @@ class ResultStore:
         table = self._read("runs", ["run_id", "status"], pads.field("status") == "ok")
         return set(table["run_id"].to_pylist())
 
+    def scores(self, run_id: str) -> dict[EvalSplit, ImageScores]:
+        """The images of one recorded run as they were appended, by split; a split without images is empty."""
+        return encoding.load_scores(self._rows_of_run("images", run_id))
+
     def gallery(self, run_id: str) -> Gallery | None:
         """The images kept of a run, if any."""
         with self._folder.explained("read the results folder"):
             try:
-                return encoding.load_gallery(self._folder.read(f"maps/{run_id}.npz"))
+                return encoding.load_gallery(self._folder.read(f"maps/{run_id}{_GALLERY}"))
             except FileNotFoundError:
                 return None
 
-    def test_maps(self, run_id: str) -> TestMaps | None:
-        """All anomaly maps of a run's test split, if they were kept."""
+    def maps(self, run_id: str, split: EvalSplit) -> SplitMaps | None:
+        """All anomaly maps of one split of a run, if they were kept."""
         with self._folder.explained("read the results folder"):
             try:
-                return encoding.load_test_maps(self._folder.read(f"maps/{run_id}-test.npz"))
+                return encoding.load_maps(self._folder.read(f"maps/{run_id}{_MAPS[split]}"), split)
             except FileNotFoundError:
                 return None
 
@@ -186,6 +209,26 @@ class ResultStore:
             ok = self.done()
             return sum(compaction.compact(folder, name, SCHEMAS[name], ok, threshold) for name in SCHEMAS)
 
+    def _record(self, record: RunRecord, contents: Mapping[str, bytes | _Copy | None]) -> bool:
+        """Write the files of a run (None: there is none), last its row, unless an ok one is recorded."""
+        run_id = record.run_id
+        if not RUN_ID.fullmatch(run_id):
+            raise ValueError(f"run_id={run_id!r} is no file name: use letters, digits, '-' and '_'.")
+        row = encoding.runs_bytes(record)
+        with self._folder.explained("write to the results folder"), self._folder.lock():
+            self._finish()
+            if self._is_ok(run_id):
+                return False
+            for name, content in contents.items():
+                if content is None:
+                    self._folder.delete(name)
+                elif isinstance(content, _Copy):
+                    self._folder.copy(content.of, name)
+                else:
+                    self._folder.write(name, content)
+            self._folder.write(f"runs/{run_id}.parquet", row)
+        return True
+
     def _finish(self) -> None:
         for table in SCHEMAS:
             compaction.finish(self._folder, table)
@@ -230,6 +273,12 @@ class ResultStore:
 
         frame: pd.DataFrame = self._read(table, None, condition, is_wanted).to_pandas()
         return frame
+
+    def _rows_of_run(self, table: str, run_id: str) -> pa.Table:
+        def is_wanted(name: str) -> bool:
+            return compaction.is_compacted(name) or name.removesuffix(compaction.SUFFIX) == run_id
+
+        return self._read(table, None, pads.field("run_id") == run_id, is_wanted)
 
     def _read(
         self,

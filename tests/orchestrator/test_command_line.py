@@ -13,7 +13,7 @@ from click.testing import Result
 from PIL import Image
 
 from adbench.reports.errors import StoreError
-from adbench.reports.schema import RunResult
+from adbench.reports.schema import EVAL_SPLITS, RunResult
 from adbench.reports.store import ResultStore
 
 Adbench = Callable[..., Result]
@@ -82,11 +82,12 @@ def test_quiet_and_json(adbench: Adbench, faulty_methods: Path) -> None:
 def test_maps_are_kept_on_request(adbench: Adbench, faulty_methods: Path) -> None:
     assert adbench("run", *QUICK, "maps=all", "--limit", "1").exit_code == 0
     store = ResultStore("adbench-results")
-    kept = store.test_maps(_runs()["run_id"][0])
     scores = store.images()
-    assert kept is not None
-    assert kept.maps.shape == (16, 64, 64)
-    assert set(kept.image_ids) == set(scores[scores["split"] == "test"]["image_id"])
+    for split, count in zip(EVAL_SPLITS, (10, 16), strict=True):
+        kept = store.maps(_runs()["run_id"][0], split)
+        assert kept is not None
+        assert kept.maps.shape == (count, 64, 64)
+        assert list(kept.image_ids) == list(scores[scores["split"] == split]["image_id"])
     assert adbench("run", *QUICK, "maps=none", "out=bare", "--limit", "1").exit_code == 0
     assert not list(Path("bare/maps").iterdir())
 

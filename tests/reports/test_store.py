@@ -1,6 +1,8 @@
 """The store on local folders and on pyarrow file systems, read back with plain pandas."""
 
 import dataclasses
+import errno
+import os
 import pickle
 import tempfile
 from collections.abc import Callable
@@ -17,14 +19,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import fs as pafs
 
-from adbench.reports import files
+from adbench.reports import encoding, files
 from adbench.reports.schema import (
     HISTORY_SCHEMA,
     IMAGES_SCHEMA,
     RUNS_SCHEMA,
+    EvalSplit,
     ImageScores,
     PlannedCell,
     RunResult,
+    SplitMaps,
     SuitePlan,
 )
 from adbench.reports.store import ResultStore
@@ -99,6 +103,86 @@ def test_a_run_comes_back_as_it_was(store: ResultStore, make_result: MakeResult)
     assert result.gallery is not None
     assert same_gallery(store.gallery(result.record.run_id), result.gallery)
     assert store.done() == {result.record.run_id}
+
+
+def split_maps(split: EvalSplit, *image_ids: str) -> SplitMaps:
+    maps = np.random.default_rng(len(image_ids)).random((len(image_ids), 4, 4), dtype=np.float32)
+    return SplitMaps(split=split, image_ids=image_ids, maps=maps)
+
+
+def test_scores_and_maps_come_back_as_they_were(store: ResultStore, make_result: MakeResult) -> None:
+    other, result = make_result(seed=1), make_result(seed=2)
+    kept = (split_maps("val", "a", "b"), split_maps("test"))
+    for appended in (other, dataclasses.replace(result, maps=kept)):
+        store.append(appended)
+    run_id = result.record.run_id
+    assert all(same_gallery(store.maps(run_id, maps.split), maps) for maps in kept)
+    assert store.maps(other.record.run_id, "val") is None
+    assert same_gallery(tuple(store.scores(run_id).values()), result.images)
+    empty = store.scores("unknown")["val"]
+    assert len(empty.image_ids) == len(empty.labels) == len(empty.scores) == 0
+
+
+def test_the_record_of_a_row_gives_the_row_again(store: ResultStore, make_result: MakeResult) -> None:
+    results = [
+        make_result(seed=1, notes="a"),
+        make_result(seed=2, status="failed", n_train=None, metric_version=None),
+    ]
+    for result in results:
+        store.append(result)
+    for row in store.runs().to_dict("records"):
+        content = store.folder.read(f"runs/{row['run_id']}.parquet")
+        assert encoding.runs_bytes(encoding.load_record(row)) == content
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_a_rescored_run_is_the_same_but_for_its_row(
+    store: ResultStore, make_result: MakeResult, compacted: bool
+) -> None:
+    source, other = make_result(run_id="r-m1"), make_result(run_id="other", gallery=None)
+    store.append(dataclasses.replace(source, maps=(split_maps("val", "a"), split_maps("test", "b"))))
+    store.append(other)
+    store.append(make_result(run_id="bare", history=()))
+    if compacted:
+        store.compact(threshold=1)
+    before = {name: store.folder.read(f"maps/{name}") for name in store.folder.names("maps")}
+    record = dataclasses.replace(source.record, run_id="r-m2", metric_version=2, metrics={"image_ap": 0.25})
+    assert store.append_rescored(record, "r-m1")
+    assert not store.append_rescored(dataclasses.replace(record, metrics={}), "r-m1")
+    rows = store.runs().set_index("run_id")
+    assert list(rows.loc[["r-m1", "r-m2"], "image_ap"]) == [source.record.metrics["image_ap"], 0.25]
+    for read in (store.images, store.history):
+        old, new = read(["r-m1"]), read(["r-m2"])
+        assert len(old) and set(new["run_id"]) == {"r-m2"}
+        pd.testing.assert_frame_equal(old.drop(columns="run_id"), new.drop(columns="run_id"))
+    assert same_gallery(store.gallery("r-m2"), source.gallery)
+    for split in ("val", "test"):
+        assert same_gallery(store.maps("r-m2", split), store.maps("r-m1", split))
+    after = {name: store.folder.read(f"maps/{name}") for name in store.folder.names("maps")}
+    assert before.items() <= after.items() and len(after) == len(before) + 3
+    # What the source lacks, a failed attempt of the same run_id must not have left.
+    failed = make_result(run_id="bare-m2", status="failed", history=((0, "loss", 1.0),), gallery=source.gallery)
+    store.append(dataclasses.replace(failed, maps=(split_maps("test", "b"),)))
+    assert store.append_rescored(dataclasses.replace(make_result(run_id="bare").record, run_id="bare-m2"), "bare")
+    assert store.history(["bare-m2"]).empty
+    assert store.maps("bare-m2", "test") is None
+
+
+def test_maps_of_a_rescored_run_take_no_room_where_the_disk_has_links(
+    local: ResultStore, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    source = make_result(run_id="r-m1")
+    local.append(source)
+    maps = Path(local.out) / "maps"
+    for version in (2, 3):
+        local.append_rescored(dataclasses.replace(source.record, run_id=f"r-m{version}"), "r-m1")
+        monkeypatch.setattr(os, "link", no_links)
+    assert (maps / "r-m1.npz").samefile(maps / "r-m2.npz")
+    assert not (maps / "r-m1.npz").samefile(maps / "r-m3.npz")
+    assert len({(maps / f"r-m{version}.npz").read_bytes() for version in (1, 2, 3)}) == 1
 
 
 def test_columns_have_the_same_types_in_every_store(store: ResultStore, make_result: MakeResult) -> None:

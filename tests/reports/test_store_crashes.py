@@ -55,7 +55,8 @@ def killed_at(step: int) -> Iterator[list[str]]:
 
         return call
 
-    for owner, name in [(os, "replace"), (os, "unlink"), (os, "fsync"), (pq.ParquetWriter, "write_table")]:
+    changes: list[tuple[Any, str]] = [(os, name) for name in ("replace", "unlink", "link", "fsync")]
+    for owner, name in [*changes, (pq.ParquetWriter, "write_table")]:
         patch.setattr(owner, name, stepping(name, getattr(owner, name)))
     try:
         yield calls
@@ -167,6 +168,31 @@ def test_an_append_killed_at_any_step_is_whole_or_absent(
         store.append(new)
         assert store.done() == before | {run_id}
         assert len(store.images([run_id])) == 12
+
+
+def test_a_rescored_run_killed_at_any_step_is_whole_or_absent(
+    filled: Callable[[object], ResultStore], make_result: MakeResult
+) -> None:
+    source = make_result(seed=1).record.run_id
+    record = make_result(seed=1, run_id="new", metric_version=2).record
+    steps = steps_of(lambda: filled("whole").append_rescored(record, source))
+    assert steps >= 12
+    for step in range(steps):
+        store = filled(step)
+        before = store.done()
+        with killed_at(step):
+            store.append_rescored(record, source)
+        assert store.done() in (before, before | {"new"})
+        if "new" in store.done():
+            assert len(store.images(["new"])) == 12 and store.gallery("new") is not None
+        left = hidden(store)
+        store.append_rescored(record, source)
+        assert set(hidden(store)) <= set(left)
+        store.prepare()
+        assert not hidden(store)
+        assert store.done() == before | {"new"}
+        assert len(store.images(["new"])) == len(store.images([source])) == 12
+        assert len(store.history(["new"])) == 3 and store.gallery("new") is not None
 
 
 def test_a_disk_that_fills_during_compaction_harms_nothing(
