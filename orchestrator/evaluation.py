@@ -1,6 +1,6 @@
 """Scores and maps of a cell -> metrics at the original resolution, per-image rows, and cases kept for the page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from adbench.benchmark_suites.metrics import image_metrics, pixel_metrics, spro_metrics, val_threshold_metrics
+from adbench.benchmark_suites.metrics import JudgedMap, image_metrics, map_metrics, val_threshold_metrics
 from adbench.datasets.base import Dataset, Mask, Sample
 from adbench.datasets.imageset import ImageSet
 from adbench.methods.base import Prediction
@@ -53,9 +53,19 @@ def _on_val(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
 class Judge:
     """Compares maps of one category with its masks; ``notes`` collects doubts about these."""
 
-    def __init__(self, dataset: Dataset, category: str) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        category: str,
+        *,
+        device: torch.device = torch.device("cpu"),  # noqa: B008 - immutable
+        threads: int | None = None,
+    ) -> None:
+        """``device`` and ``threads`` (all cores if None) are those that compute; they do not change the result."""
         self.dataset = dataset
         self.category = category
+        self.device = device
+        self.threads = threads
         self.notes: list[str] = []
 
     @property
@@ -73,8 +83,12 @@ class Judge:
         if not self.has_masks:
             return PixelLevel({}, None)
         test, val = (self._map_metrics(samples[split], maps[split]) for split in ("test", "val"))
-        bounds = [level.error_bound for level in (test, val) if level.error_bound is not None]
-        return PixelLevel(test.metrics | _on_val(val.metrics), max(bounds, default=None))
+        bound = max((level.error_bound for level in (test, val) if level.error_bound is not None), default=None)
+        if bound:
+            self.notes.append(
+                f"pixel metrics are within {bound:.1g} of their exact values: too many pixels for memory"
+            )
+        return PixelLevel(test.metrics | _on_val(val.metrics), bound)
 
     def mask(self, sample: Sample) -> Mask | None:
         """Ground truth of a sample: no channels for a normal one, None where it is unknown."""
@@ -85,31 +99,60 @@ class Judge:
 
     def _map_metrics(self, samples: Sequence[Sample], maps: NDArray[np.float32]) -> PixelLevel:
         """Pixel metrics and sPRO; none unless every anomalous image has its mask: an unknown one counts as normal."""
-        masks = [self.mask(sample) for sample in samples]
-        known = [mask for mask in masks if mask is not None]
-        if len(known) < len(masks) or not samples:
+        spro = self.dataset.saturation_defined(self.category)
+        judged = _JudgedMaps(self, samples, maps, self.device)
+        try:
+            try:
+                found = map_metrics(judged, spro=spro, threads=self.threads)
+            except torch.OutOfMemoryError:  # of a GPU: the method's work must not be lost for it
+                judged.device = torch.device("cpu")
+                found = map_metrics(judged, spro=spro, threads=self.threads)
+        except _UnknownMaskError:
             return PixelLevel({}, None)
-        full = [to_size(anomaly_map, mask.channels.shape[1:]) for anomaly_map, mask in zip(maps, known, strict=True)]
-        empty = sum(bool(sample.label) and not mask.union.any() for sample, mask in zip(samples, known, strict=True))
-        if empty:
-            self.notes.append(f"{empty} anomalous image(s) have empty masks: all their pixels count as normal")
-        metrics = pixel_metrics(full, [mask.union for mask in known])
-        if self.dataset.saturation_defined(self.category):
-            areas = [
-                [s.pixels(int(channel.sum())) for s, channel in zip(mask.saturation, mask.channels, strict=True)]
-                for mask in known
-            ]
-            kinds = [sample.kind for sample in samples]
-            metrics |= spro_metrics(full, [mask.channels for mask in known], areas, kinds)
-        return PixelLevel(metrics, None if all(value is None for value in metrics.values()) else 0.0)
+        if judged.empty:
+            self.notes.append(f"{judged.empty} anomalous image(s) have empty masks: all their pixels count as normal")
+        return PixelLevel(found.values, found.error_bound)
 
 
-def to_size(anomaly_map: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:
+class _UnknownMaskError(Exception):
+    """An anomalous image has no mask."""
+
+
+class _JudgedMaps:
+    """The maps of a split beside their masks, at the masks' resolution: made anew in each pass, never all at once.
+
+    ``empty`` is the number of anomalous images with empty masks, as of the last pass.
+    """
+
+    def __init__(
+        self, judge: Judge, samples: Sequence[Sample], maps: NDArray[np.float32], device: torch.device
+    ) -> None:
+        self.device = device
+        self.empty = 0
+        self._judge = judge
+        self._samples = samples
+        self._maps = maps
+
+    def __iter__(self) -> Iterator[JudgedMap]:
+        self.empty = 0
+        for sample, anomaly_map in zip(self._samples, self._maps, strict=True):
+            mask = self._judge.mask(sample)
+            if mask is None:
+                raise _UnknownMaskError
+            areas = [int(np.count_nonzero(channel)) for channel in mask.channels]
+            self.empty += sample.label == 1 and not any(areas)
+            full = to_size(torch.from_numpy(anomaly_map).to(self.device), mask.channels.shape[1:])
+            # Where sPRO is not defined, masks have no saturation.
+            saturated = [saturation.pixels(area) for saturation, area in zip(mask.saturation, areas, strict=False)]
+            on_gpu = self.device.type == "cuda"
+            yield JudgedMap(full if on_gpu else full.numpy(), mask.channels, saturated, sample.kind)
+
+
+def to_size(anomaly_map: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
     """A map [S, S] at the resolution [H, W] of its mask, bilinear: masks are never resized."""
     if anomaly_map.shape == size:
         return anomaly_map
-    tensor = torch.from_numpy(anomaly_map)[None, None]
-    return functional.interpolate(tensor, size, mode="bilinear", align_corners=False)[0, 0].numpy()
+    return functional.interpolate(anomaly_map[None, None], size, mode="bilinear", align_corners=False)[0, 0]
 
 
 def keep_gallery(judge: Judge, images: ImageSet, prediction: Prediction) -> Gallery:

@@ -154,7 +154,8 @@ def _execute(cell: Cell, surroundings: Surroundings, report: Report, progress: _
     predictions = {split: method.predict(sets[split]) for split in EVAL_SPLITS}
     milliseconds = 1000 * sum(prediction.seconds for prediction in predictions.values())
     progress.facts["predict_ms_per_image"] = milliseconds / (len(sets["val"]) + len(sets["test"]))
-    _evaluate(Judge(dataset, cell.category), sets, predictions, surroundings.maps, progress)
+    judge = Judge(dataset, cell.category, device=context.device, threads=surroundings.threads)
+    _evaluate(judge, sets, predictions, surroundings.maps, progress)
     if context.checkpoint_dir:
         shutil.rmtree(context.checkpoint_dir, ignore_errors=True)
 
