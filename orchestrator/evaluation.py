@@ -85,9 +85,7 @@ class Judge:
         test, val = (self._map_metrics(samples[split], maps[split]) for split in ("test", "val"))
         bound = max((level.error_bound for level in (test, val) if level.error_bound is not None), default=None)
         if bound:
-            self.notes.append(
-                f"pixel metrics are within {bound:.1g} of their exact values: too many pixels for memory"
-            )
+            self.notes.append(f"pixel metrics are within {bound:.1g} of the exact ones: too many pixels for memory")
         return PixelLevel(test.metrics | _on_val(val.metrics), bound)
 
     def mask(self, sample: Sample) -> Mask | None:
