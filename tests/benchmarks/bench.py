@@ -27,6 +27,12 @@ def _gpu() -> str:
     return gpu_report()
 
 
+def _streaming() -> str:
+    from bench_streaming import streaming_report
+
+    return streaming_report()
+
+
 def _bootstrap() -> str:
     from bench_pipeline import bootstrap_report
 
@@ -43,6 +49,7 @@ def _pipeline() -> str:
 PARTS: Mapping[str, Callable[[], str]] = {
     "metrics": _metrics,
     "gpu": _gpu,
+    "streaming": _streaming,
     "bootstrap": _bootstrap,
     "pipeline": _pipeline,
 }

@@ -16,6 +16,7 @@ from bench_arrays import draw, load, save
 from bench_contenders import METRICS, OTHERS, OURS, OURS_ONE_THREAD, Contender
 from bench_memory import ProcessMemory
 from bench_metrics import Record, gpu_report, in_turn, metrics_report
+from bench_streaming import streaming_report
 from bench_tables import OthersLoad
 from bench_worker import Run, Worker
 
@@ -188,7 +189,7 @@ def test_unknown_parts_are_refused_with_those_there_are() -> None:
     command = [sys.executable, bench.__file__, "metric"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "metric; there are metrics, gpu, bootstrap, pipeline" in done.stderr
+    assert "metric; there are metrics, gpu, streaming, bootstrap, pipeline" in done.stderr
 
 
 def test_contenders_are_what_the_page_describes() -> None:
@@ -196,3 +197,10 @@ def test_contenders_are_what_the_page_describes() -> None:
     for contender in OTHERS:
         assert isinstance(contender, Contender)
         assert f"| {contender.name} | `" in described
+
+
+def test_the_error_of_a_small_budget_is_measured_and_within_its_bound() -> None:
+    last_rows = streaming_report((6, 64, 64), budgets=(100_000, 1 << 40)).splitlines()[-2:]
+    cramped, unlimited = ([cell.strip() for cell in row.strip("|").split("|")] for row in last_rows)
+    assert 0 < float(cramped[6]) <= float(cramped[5])
+    assert (unlimited[0], float(unlimited[5]), float(unlimited[6])) == ("no limit", 0, 0)
