@@ -21,7 +21,7 @@ Figure = dict[str, Any]
 
 _ROW = 30  # pixels of a heat map's row
 _LONGEST = 30  # characters of a label on an axis
-_FRONT, _OTHER = "#d97706", "#4a90d9"  # distinct in hue and lightness for all common kinds of colour vision
+FRONT, OTHER = "#d97706", "#4a90d9"  # distinct in hue and lightness for all common kinds of colour vision
 _MARKS = {"failed": "✕", "missing": "·", "undefined": "–"}
 
 
@@ -119,6 +119,7 @@ def heat_map(found: Sorted, part: Slice, metric: str, tables: tuple[pd.DataFrame
         "layout": {
             "height": 110 + _ROW * len(places),
             "margin": {"l": 10, "r": 10, "t": 10, "b": 10},
+            "meta": {"places": places, "entries": entries},
             "xaxis": _axis([plain(found.entries[entry].label, _LONGEST) for entry in entries], "top"),
             "yaxis": {
                 **_axis([plain(found.categories[place].label, _LONGEST) for place in places], "left"),
@@ -210,8 +211,8 @@ def cost_scatter(found: Sorted, part: Slice, metric: str, cost: str) -> Figure |
     wide = x.min() > 0 and x.max() > 20 * x.min()
     return {
         "data": [
-            trace(front, "Pareto front", "lines+markers+text", _FRONT, "diamond"),
-            trace(~front, "others", "markers+text", _OTHER, "circle-open"),
+            trace(front, "Pareto front", "lines+markers+text", FRONT, "diamond"),
+            trace(~front, "others", "markers+text", OTHER, "circle-open"),
         ],
         "layout": {
             "height": 430,

@@ -4,7 +4,6 @@ A slice is one combination of the page's filters. Budgets are never mixed. Every
 computed here; the page only displays it.
 """
 
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,9 +13,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from adbench.benchmark_suites.metrics import METRICS
-from adbench.reports import statistics
+from adbench.reports import intervals, significance, statistics
 from adbench.reports.categories import Category
 from adbench.reports.entries import Entry, Sorted, sort_runs
+from adbench.reports.resampling import RESAMPLED, resample_runs
 from adbench.reports.schema import METRIC_COLUMNS, SuitePlan
 
 COSTS: dict[str, str] = {
@@ -25,9 +25,6 @@ COSTS: dict[str, str] = {
     "peak_rss_mb": "Peak memory (MB)",
     "peak_vram_mb": "Peak GPU memory (MB)",
 }
-DRAWN = ("image_auroc", "image_ap")
-"""Metrics that the images table determines, so that test images can be resampled."""
-
 DEFAULT_RANK_BY = "image_auroc"
 MOST_NAMED = 100
 OLDER = "older data or metric"
@@ -51,12 +48,25 @@ class Estimate:
 class Aggregate:
     """One metric in one slice. ``estimates`` has one item per entry, None where it is not compared."""
 
-    interval: statistics.Interval
+    interval: intervals.Interval
     n_categories: int
     n_cells: int
     seeds: tuple[int, int]
     """Fewest and most shared seeds in a category."""
     estimates: tuple[Estimate | None, ...]
+    compared: tuple[int, ...]
+    """The entries that have an estimate, in the order of ``comparison``."""
+    comparison: significance.Comparison | None
+    """None with fewer than two methods."""
+
+
+@dataclass(frozen=True)
+class CellInterval:
+    """The 95 % interval of an entry's mean over its own seeds in one category."""
+
+    low: float
+    high: float
+    interval: intervals.Interval
 
 
 @dataclass(frozen=True)
@@ -103,6 +113,10 @@ class Leaderboard:
     metrics: tuple[str, ...]
     """Those with a value in some run, in the order of METRICS."""
     slices: tuple[Slice, ...]
+    cell_intervals: dict[tuple[str, str], dict[tuple[int, int], CellInterval]]
+    """By budget and metric, then by category and entry; those that have an interval."""
+    run_intervals: pd.DataFrame
+    """Ends of the 95 % intervals over test images, METRIC_low and METRIC_high, by run_id."""
 
     @property
     def rank_by(self) -> str:
@@ -144,10 +158,12 @@ class _Grid:
         self.values = {name: self._spread(runs, name, rows, columns, shape) for name in (*METRIC_COLUMNS, *COSTS)}
         self.hardware = np.full(shape, None, dtype=object)
         self.hardware[rows, columns] = runs["hardware"].to_numpy(dtype=object)
-        self.draws = self._draw(runs, rows, columns, images, resamples)
-        self.drawn: dict[str, statistics.Bools] = {
-            name: np.asarray(~np.isnan(draws).any(axis=2), dtype=np.bool_) for name, draws in self.draws.items()
-        }
+        self.run_ids = dict(
+            zip(runs["run_id"].astype(str), zip(rows.tolist(), columns.tolist(), strict=True), strict=True)
+        )
+        labels = [self.categories[place].label for place in self.place]
+        self.resampled = resample_runs(images, self.run_ids, labels, shape, resamples)
+        self._aggregates: dict[tuple[str, bytes, bytes], Aggregate | None] = {}
 
     def _spread(
         self,
@@ -163,40 +179,23 @@ class _Grid:
         grid[rows[ok], columns[ok]] = numbers[ok]
         return grid
 
-    def _draw(
-        self,
-        runs: pd.DataFrame,
-        rows: NDArray[np.int64],
-        columns: NDArray[np.int64],
-        images: pd.DataFrame,
-        resamples: int,
-    ) -> dict[str, NDArray[np.float32]]:
-        """Metrics resampled over test images, [M, C, B]; NaN for runs without image rows.
-
-        Runs of a category with equal test images, be it of other methods or seeds, share their resamples.
-        """
-        shape = (len(self.entries), len(self.place), resamples)
-        draws = {name: np.full(shape, np.nan, dtype=np.float32) for name in DRAWN}
-        where = dict(zip(runs["run_id"], zip(rows, columns, strict=True), strict=True))
-        groups: dict[tuple[int, bytes, bytes], list[tuple[str, pd.DataFrame]]] = {}
-        own = images[(images["split"] == "test") & images["run_id"].isin(where)]
-        for run_id, table in own.groupby("run_id", sort=True):
-            table = table.sort_values("image_id")
-            place = int(self.place[where[run_id][1]])
-            key = (place, "\0".join(table["image_id"]).encode(), table["label"].to_numpy(np.int8).tobytes())
-            groups.setdefault(key, []).append((str(run_id), table))
-        for (place, ids, _), members in groups.items():
-            seed = zlib.crc32(ids, zlib.crc32(self.categories[place].label.encode()))
-            scores = np.stack([table["score"].to_numpy(np.float64) for _, table in members])
-            labels = members[0][1]["label"].to_numpy(np.int8)
-            drawn = statistics.bootstrap_images(scores, labels, seed=seed, n=resamples)
-            for (run_id, _), *values in zip(members, *drawn, strict=True):
-                for name, value in zip(DRAWN, values, strict=True):
-                    draws[name][where[run_id]] = value
-        return draws
+    def noise(
+        self, name: str, entries: NDArray[np.int64], columns: list[NDArray[np.int64]]
+    ) -> list[intervals.ImageNoise] | None:
+        """Chance in the test images, per category; None for other metrics, and where a run has no image rows."""
+        if name not in RESAMPLED:
+            return None
+        found = [noise for own in columns if (noise := self.resampled.noise(name, entries, own)) is not None]
+        return found if len(found) == len(columns) else None
 
     def aggregate(self, name: str, methods: statistics.Bools, cells: statistics.Bools) -> Aggregate | None:
         """One metric over those of the cells in which it is defined for all methods that have it."""
+        key = (name, methods.tobytes(), cells.tobytes())  # a modality of one dataset has the slice of that dataset
+        if key not in self._aggregates:
+            self._aggregates[key] = self._aggregate(name, methods, cells)
+        return self._aggregates[key]
+
+    def _aggregate(self, name: str, methods: statistics.Bools, cells: statistics.Bools) -> Aggregate | None:
         values = self.values[name]
         defined = ~np.isnan(values) & methods[:, None] & cells
         compared, shared = statistics.shared_cells(defined, self.place)
@@ -205,13 +204,7 @@ class _Grid:
         chosen = np.flatnonzero(compared)
         columns = [np.flatnonzero(shared & (self.place == place)) for place in np.unique(self.place[shared])]
         by_category = [values[np.ix_(chosen, column)] for column in columns]
-        draws = None
-        if name in DRAWN and self.drawn[name][np.ix_(chosen, np.concatenate(columns))].all():
-            # one category at a time: all of them are as large as the grid
-            draws = (self.draws[name][np.ix_(chosen, column)] for column in columns)
-        labels = [self.categories[self.place[column[0]]].label for column in columns]
-        seeds = [zlib.crc32(label.encode()) for label in labels]
-        low, high, interval = statistics.interval_of_mean(by_category, draws, seeds)
+        found = intervals.estimate_means(by_category, self.noise(name, chosen, columns))
         means = np.stack([value.mean(axis=1) for value in by_category], axis=1)  # [M, K]
         better = METRICS[name].higher_is_better
         ranks = statistics.rank_methods(means, better).mean(axis=1)
@@ -219,15 +212,52 @@ class _Grid:
         estimates: list[Estimate | None] = [None] * len(self.entries)
         for row, entry in enumerate(chosen):
             estimates[entry] = Estimate(
-                mean=float(means[row].mean()),
-                low=None if np.isnan(low[row]) else float(low[row]),
-                high=None if np.isnan(high[row]) else float(high[row]),
+                mean=float(found.mean[row]),
+                low=None if np.isnan(found.low[row]) else float(found.low[row]),
+                high=None if np.isnan(found.high[row]) else float(found.high[row]),
                 rank=float(ranks[row]),
                 wins=int(wins[row]),
             )
+        comparison = significance.compare(means, found.pairs, better) if len(chosen) > 1 else None
         sizes = [len(column) for column in columns]
-        seeds_range = (min(sizes), max(sizes))
-        return Aggregate(interval, len(columns), int(shared.sum()), seeds_range, tuple(estimates))
+        return Aggregate(
+            interval=found.interval,
+            n_categories=len(columns),
+            n_cells=int(shared.sum()),
+            seeds=(min(sizes), max(sizes)),
+            estimates=tuple(estimates),
+            compared=tuple(
+                int(chosen[row]) for row in (range(len(chosen)) if comparison is None else comparison.order)
+            ),
+            comparison=comparison,
+        )
+
+    def cell_intervals(self, name: str) -> dict[tuple[int, int], CellInterval]:
+        """By category and entry, where the mean over the entry's own seeds has an interval."""
+        values = self.values[name]
+        found: dict[tuple[int, int], CellInterval] = {}
+        for place in np.unique(self.place):
+            columns = np.flatnonzero(self.place == place)
+            state = (~np.isnan(values[:, columns])).astype(int)
+            if name in RESAMPLED:
+                state += state * ~np.isnan(self.resampled.variance[name][:, columns])
+            for pattern in np.unique(state[state.any(axis=1)], axis=0):
+                entries = np.flatnonzero((state == pattern).all(axis=1))
+                own = columns[pattern > 0]
+                means = intervals.estimate_means([values[np.ix_(entries, own)]], self.noise(name, entries, [own]))
+                if means.interval not in ("range", "none"):
+                    for entry, low, high in zip(entries, means.low, means.high, strict=True):
+                        found[int(place), int(entry)] = CellInterval(float(low), float(high), means.interval)
+        return found
+
+    def run_intervals(self) -> pd.DataFrame:
+        """Ends of the intervals of single runs over their test images, by run_id."""
+        ends: dict[str, statistics.Floats] = {}
+        for name in RESAMPLED:
+            noise = (self.resampled.variance[name], self.resampled.size[name], self.resampled.freedom)
+            ends[f"{name}_low"], ends[f"{name}_high"] = intervals.score_intervals(self.values[name], *noise)
+        at = tuple(np.array(list(self.run_ids.values()), dtype=np.int64).reshape(-1, 2).T)
+        return pd.DataFrame({name: values[at] for name, values in ends.items()}, index=list(self.run_ids))
 
     def cost(self, entry: int, cells: statistics.Bools) -> Cost:
         means: dict[str, float | None] = {}
@@ -326,7 +356,17 @@ def build_leaderboard(
     metrics = tuple(name for name in METRICS if name in METRIC_COLUMNS and done[name].notna().any())
     size = current.assign(ok=current["status"] == "ok").groupby("budget")["ok"].sum()
     budgets = tuple(str(budget) for budget in size.sort_index().sort_values(ascending=False, kind="stable").index)
-    slices: list[Slice] = []
-    for budget in budgets:
-        slices += _Grid(found, budget, images, resamples).slices(budget, metrics)
-    return Leaderboard(suite, tuple(plans), created, found, budgets, metrics, tuple(slices))
+    grids = {budget: _Grid(found, budget, images, resamples) for budget in budgets}
+    return Leaderboard(
+        suite=suite,
+        plans=tuple(plans),
+        created=created,
+        sorted=found,
+        budgets=budgets,
+        metrics=metrics,
+        slices=tuple(part for budget, grid in grids.items() for part in grid.slices(budget, metrics)),
+        cell_intervals={
+            (budget, name): grid.cell_intervals(name) for budget, grid in grids.items() for name in metrics
+        },
+        run_intervals=pd.concat([grid.run_intervals() for grid in grids.values()]) if grids else pd.DataFrame(),
+    )

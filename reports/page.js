@@ -1,5 +1,5 @@
 // Displays what the page's JSON holds. Names from data reach the document only as text nodes.
-// page.py joins this file, as the last, with page_figures.js and page_runs.js into one script.
+// page.py joins this file, as the last, with the other scripts into one.
 
 const byId = (id) => document.getElementById(id);
 const root = document.documentElement;
@@ -7,7 +7,7 @@ const model = JSON.parse(byId("model").textContent);
 const state = { budget: model.budgets[0], modality: "", dataset: "", metric: model.rank_by, cost: "fit_seconds" };
 const sorting = { key: "rank", ascending: true };
 const PAGE_ROWS = 50;
-let packed = { runs: { count: 0, total: 0, columns: {} }, figures: [] };
+let packed = { runs: { count: 0, total: 0, columns: {} }, figures: [], comparisons: [], intervals: {} };
 let shownRows = PAGE_ROWS;
 
 function el(tag, properties = {}, ...children) {
@@ -65,10 +65,10 @@ function chooseFilters() {
 // Headline table
 
 const INTERVALS = {
-  images: ["95 % bootstrap over test images", "images"],
-  "images+seeds": ["95 % bootstrap over test images and seeds", "images + seeds"],
-  seeds: ["95 % bootstrap over seeds", "seeds"],
-  range: ["the mean of the categories' lowest and highest seed, dashed (too few seeds for a bootstrap)", "seed min–max"],
+  images: ["95 % interval over test images", "images"],
+  "images+seeds": ["95 % interval over test images and seeds", "images + seeds"],
+  seeds: ["95 % interval over seeds", "seeds"],
+  range: ["the mean of the categories' lowest and highest seed, dashed (too few seeds for an interval)", "seed min–max"],
   none: ["one seed: no interval", "one seed"],
 };
 const visible = new Set(model.metrics.filter((metric) => metric.shown).map((metric) => metric.name));
@@ -257,6 +257,7 @@ function draw() {
   drawScope();
   drawHeadline();
   drawFigures();
+  drawDifference();
   drawCosts();
   drawDetails();
   drawRuns();
@@ -284,6 +285,7 @@ async function start() {
   byId("run-status").addEventListener("change", () => { shownRows = PAGE_ROWS; drawRuns(); });
   byId("run-more").addEventListener("click", () => { shownRows += PAGE_ROWS; drawRuns(); });
   byId("headline-csv").addEventListener("click", headlineCsv);
+  byId("difference-csv").addEventListener("click", differenceCsv);
   byId("runs-csv").addEventListener("click", runsCsv);
   startPrint();
   await unpack();

@@ -7,23 +7,25 @@ import json
 import math
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from adbench.benchmark_suites.metrics import METRICS
-from adbench.reports import figures, statistics
+from adbench.reports import figures, intervals, significance, statistics
 from adbench.reports.coverage import build_coverage
+from adbench.reports.figures_ranks import MOST_METHODS, rank_diagram
 from adbench.reports.files import LocalFolder
 from adbench.reports.gallery import COLOUR_MAP, GalleryView, build_gallery
-from adbench.reports.leaderboard import COSTS, Leaderboard, build_leaderboard, rows_of_suite
+from adbench.reports.leaderboard import COSTS, Aggregate, Leaderboard, Slice, build_leaderboard, rows_of_suite
 from adbench.reports.schema import METRIC_COLUMNS, VAL_METRIC_COLUMNS
 from adbench.reports.store import ResultStore
 
@@ -37,11 +39,12 @@ DEFAULT_COLUMNS = (
     "aupro_030",
     "spro_005",
 )
+MOST_PAIRED = 12  # methods in the table of all pairs
 MOST_TABLE_BYTES = 1_100_000  # of the compressed run table, before base64
 _SAMPLE = 1000  # rows from which the size of all is guessed
 
 _FOLDER = Path(__file__).parent
-_SCRIPTS = ("page_figures.js", "page_runs.js", "page.js")  # the last one starts the page
+_SCRIPTS = ("page_figures.js", "page_difference.js", "page_runs.js", "page.js")  # the last one starts the page
 
 
 def render_page(store: ResultStore, suite: str | None = None) -> Path:
@@ -84,11 +87,19 @@ def render(board: Leaderboard, gallery: GalleryView) -> str:
         newest=board.sorted.runs["finished_at"].max() if len(board.sorted.runs) else None,
         hardware=sorted(board.sorted.current["hardware"].dropna().unique()),
         resamples=statistics.RESAMPLES,
+        fewest_seeds=intervals.FEWEST_SEEDS,
         n_rows=n_rows,
         colour_map=", ".join(f"rgb({r} {g} {b})" for r, g, b in COLOUR_MAP[::15].tolist()),
         model=_json(_model(board)),
         tiles=_json(gallery.tiles),
-        packed=_packed({"runs": table, "figures": _figures(board)}),
+        packed=_packed(
+            {
+                "runs": table,
+                "figures": _figures(board),
+                "comparisons": [_comparisons(part) for part in board.slices],
+                "intervals": _cell_intervals(board),
+            }
+        ),
         style=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
         plotly=Markup(libraries),
         script=Markup(script),
@@ -169,12 +180,71 @@ def _model(board: Leaderboard) -> dict[str, Any]:
             for name in board.metrics
         ],
         "costs": COSTS,
-        "slices": [asdict(part) for part in board.slices],
+        "most_ranked": MOST_METHODS,
+        "slices": [_slice(part) for part in board.slices],
     }
 
 
+def _slice(part: Slice) -> dict[str, Any]:
+    """A slice without its comparisons, which are packed."""
+    own = asdict(replace(part, metrics={}))
+    for name, aggregate in part.metrics.items():
+        own["metrics"][name] = asdict(replace(aggregate, comparison=None, compared=()))
+        del own["metrics"][name]["comparison"], own["metrics"][name]["compared"]
+    return own
+
+
+def _comparisons(part: Slice) -> dict[str, Any]:
+    """By metric, what tests say; of each two of the first MOST_PAIRED methods by rank, first against second."""
+    return {
+        name: _comparison(aggregate) for name, aggregate in part.metrics.items() if aggregate.comparison is not None
+    }
+
+
+def _comparison(aggregate: Aggregate) -> dict[str, Any]:
+    found = aggregate.comparison
+    assert found is not None
+    ranks = found.ranks[:MOST_PAIRED]
+    first, second = np.triu_indices(len(ranks), 1)
+    tables = {
+        "wins": found.wins,
+        "losses": found.wins.T,
+        "ties": found.ties,
+        "wilcoxon": found.wilcoxon,
+        "p": found.p,
+    }
+    if found.friedman is not None:
+        tables["nemenyi"] = significance.nemenyi(ranks[:, None] - ranks, len(found.ranks), found.n_categories)
+    if found.pairs is not None:
+        tables |= {"difference": found.pairs.difference, "low": found.pairs.low, "high": found.pairs.high}
+    return {
+        "entries": aggregate.compared,
+        "friedman": found.friedman and [round(one, 5) for one in found.friedman],
+        "groups": None if found.groups is None else len(found.groups),
+        "smallest": significance.smallest_p(found.n_categories),
+        **{
+            name: None if table is None else [_plain(one) for one in table[first, second].round(6).tolist()]
+            for name, table in tables.items()
+        },
+    }
+
+
+def _cell_intervals(board: Leaderboard) -> dict[str, dict[str, dict[str, list[Any]]]]:
+    """By budget and metric, the intervals of entries in categories, as columns."""
+    columns: dict[str, dict[str, dict[str, list[Any]]]] = {budget: {} for budget in board.budgets}
+    for (budget, metric), found in board.cell_intervals.items():
+        columns[budget][metric] = {
+            "place": [place for place, _ in found],
+            "entry": [entry for _, entry in found],
+            "low": [round(one.low, 5) for one in found.values()],
+            "high": [round(one.high, 5) for one in found.values()],
+            "kind": [one.interval for one in found.values()],
+        }
+    return columns
+
+
 def _figures(board: Leaderboard) -> list[dict[str, Any]]:
-    """For each slice: {"heat": {metric: figure}, "cost": {metric: {cost: figure}}}."""
+    """For each slice: {"heat": {metric: figure}, "ranks": likewise, "cost": {metric: {cost: figure}}}."""
     tables = {
         (budget, metric): figures.category_values(board.sorted, budget, metric)
         for budget in board.budgets
@@ -186,6 +256,7 @@ def _figures(board: Leaderboard) -> list[dict[str, Any]]:
                 metric: figures.heat_map(board.sorted, part, metric, tables[part.budget, metric])
                 for metric in board.metrics
             },
+            "ranks": {metric: rank_diagram(board.sorted, aggregate) for metric, aggregate in part.metrics.items()},
             "cost": {
                 metric: {cost: figures.cost_scatter(board.sorted, part, metric, cost) for cost in COSTS}
                 for metric in board.metrics
@@ -208,7 +279,10 @@ def _plain(value: Any) -> Any:
 
 def _run_table(board: Leaderboard) -> tuple[Mapping[str, Any], int]:
     """The runs by column, those that count first, then the newest; the last are left off a page too large."""
-    runs = board.sorted.runs.sort_values(["finished_at", "run_id"], ascending=False, kind="stable")
+    runs = board.sorted.runs
+    if len(board.run_intervals):
+        runs = runs.join(board.run_intervals.round(5), on="run_id")
+    runs = runs.sort_values(["finished_at", "run_id"], ascending=False, kind="stable")
     runs = pd.concat([runs[runs["standing"] == "current"], runs[runs["standing"] != "current"]])
     # ranked columns first: a table too wide to read begins with what readers look for
     last = [name for name in (*VAL_METRIC_COLUMNS, "error", "notes", "command") if name in runs.columns]

@@ -36,6 +36,28 @@ function plot(id, figure, empty) {
   });
 }
 
+// The interval of an entry's mean over its own seeds in a category.
+const byCell = new Map();
+function cellInterval(place, entry) {
+  const key = `${state.budget} ${state.metric}`;
+  if (!byCell.has(key)) {
+    const { place: places, entry: entries, low, high, kind } = packed.intervals[state.budget]?.[state.metric] ?? { place: [] };
+    byCell.set(key, new Map(places.map((one, row) => [`${one} ${entries[row]}`, { low: low[row], high: high[row], kind: kind[row] }])));
+  }
+  return byCell.get(key).get(`${place} ${entry}`);
+}
+
+function withIntervals(heat) {
+  if (!heat) return heat;
+  const { places, entries } = heat.layout.meta;
+  const text = places.map((place) => entries.map((entry) => {
+    const found = cellInterval(place, entry);
+    return found ? `<br>${INTERVALS[found.kind][0]}: ${percent(found.low)} – ${percent(found.high)}` : "";
+  }));
+  const [map, ...rest] = heat.data;
+  return { ...heat, data: [{ ...map, text, hovertemplate: "%{hovertext}<br>%{z:.2f} %%{text}<extra></extra>" }, ...rest] };
+}
+
 function drawFigures() {
   const figures = packed.figures[current()];
   if (!figures) return;
@@ -43,7 +65,9 @@ function drawFigures() {
   const heat = figures.heat[state.metric];
   byId("heat").style.minWidth = heat ? `${190 + 62 * heat.layout.xaxis.tickvals.length}px` : "";
   byId("heat-caption").textContent = `${title}, per cent, budget ${state.budget}. Methods in the order of their average rank.`;
-  plot("heat", heat, `No run has a value of ${title} here.`);
+  byId("ranks").hidden = !figures.ranks[state.metric];
+  plot("ranks", figures.ranks[state.metric], "");
+  plot("heat", withIntervals(heat), `No run has a value of ${title} here.`);
   plot("scatter", figures.cost[state.metric]?.[state.cost], `No compared method has both ${title} and ${model.costs[state.cost]}.`);
 }
 

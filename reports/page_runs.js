@@ -6,6 +6,11 @@ function rowsWhere(test) {
   return found;
 }
 
+function withEnds(text, low, high, title) {
+  const known = low !== null && low !== undefined;
+  return el("td", { title: known ? title : "" }, text, known ? el("span", { className: "interval", textContent: `[${percent(low)} – ${percent(high)}]` }) : null);
+}
+
 function detailTable(dataset) {
   const runs = packed.runs.columns;
   const own = rowsWhere((row) => runs.standing[row] === "current" && runs.budget[row] === state.budget && runs.dataset[row] === dataset);
@@ -30,6 +35,7 @@ function detailTable(dataset) {
       const first = !index || runs.place[all[index - 1][0]] !== place;
       const bySeed = new Map(rows.map((row) => [runs.seed[row], row]));
       const values = rows.map((row) => runs[state.metric][row]).filter((value) => value !== null);
+      const around = cellInterval(place, runs.entry[rows[0]]);
       const mean = values.length ? percent(values.reduce((sum, value) => sum + value, 0) / values.length) : "–";
       return el("tr", {},
         first ? el("th", {
@@ -43,9 +49,10 @@ function detailTable(dataset) {
           if (row === undefined) return el("td", { textContent: "·", title: "not run" });
           if (runs.status[row] !== "ok") return el("td", { textContent: "✕", title: "failed" });
           const value = runs[state.metric][row];
-          return el("td", { textContent: value === null ? "–" : percent(value) });
+          const [low, high] = [runs[`${state.metric}_low`]?.[row], runs[`${state.metric}_high`]?.[row]];
+          return withEnds(value === null ? "–" : percent(value), low, high, INTERVALS.images[0]);
         }),
-        el("td", { textContent: mean }));
+        withEnds(mean, around?.low, around?.high, around && INTERVALS[around.kind][0]));
     });
   const head = ["Category", "Method", ...counts, ...seeds.map((seed) => `seed ${seed}`), "mean"];
   return el("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": `Values of ${dataset}` },

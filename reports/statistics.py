@@ -1,21 +1,14 @@
-"""Statistics over runs: bootstrap of image metrics, means over categories, ranks, shared cells, Pareto."""
-
-from collections.abc import Iterable, Sequence
-from typing import Literal
+"""Statistics over runs: bootstrap of image metrics, ranks and wins, shared cells, Pareto front."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 RESAMPLES = 2000
-LEVEL = 0.95
-FEWEST_SEEDS = 3  # fewer than this say nothing about a distribution: their range is shown instead
 _CHUNK = 1 << 22  # elements of one block of resamples x images, to bound memory
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-Interval = Literal["images", "images+seeds", "seeds", "range", "none"]
-"""What an interval covers: bootstrap over test images (and seeds) or seeds, the seeds' range, nothing."""
 
 
 def weighted_auroc_ap(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike) -> tuple[Floats, Floats]:
@@ -30,14 +23,14 @@ def weighted_auroc_ap(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike) 
     positives, negatives = w[y].sum(axis=0), w[~y].sum(axis=0)
     true, false, pairs, ap = (np.zeros(w.shape[1]) for _ in range(4))
     order = np.argsort(-s, kind="stable")
-    ties = np.split(order, np.flatnonzero(np.diff(s[order])) + 1)
+    ends = [0, *(np.flatnonzero(np.diff(s[order])) + 1), len(order)]
     with np.errstate(invalid="ignore", divide="ignore"):
         # The loop is over images, its body over resamples: these vectors stay in the processor's cache.
-        for tie in ties:
+        for tie in map(order.__getitem__, map(slice, ends, ends[1:])):
             anomalous, normal = tie[y[tie]], tie[~y[tie]]
-            more_false = w[normal].sum(axis=0) if len(normal) else 0.0
+            more_false = _sum_of_rows(w, normal)
             if len(anomalous):
-                more_true = w[anomalous[0]] if len(anomalous) == 1 else w[anomalous].sum(axis=0)
+                more_true = _sum_of_rows(w, anomalous)
                 true += more_true
                 pairs += more_true * (negatives - false - more_false / 2)
                 flagged = true + false + more_false
@@ -48,6 +41,13 @@ def weighted_auroc_ap(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike) 
             np.where(undefined, np.nan, pairs / (positives * negatives)),
             np.where(undefined, np.nan, ap / positives),
         )
+
+
+def _sum_of_rows(array: Floats, rows: NDArray[np.int64]) -> Floats | float:
+    if len(rows) == 1:
+        own: Floats = array[rows[0]]  # without a copy: most images are alone in their score
+        return own
+    return np.asarray(array[rows].sum(axis=0), dtype=np.float64) if len(rows) else 0.0
 
 
 def stratified_weights(labels: ArrayLike, n: int, rng: np.random.Generator) -> Floats:
@@ -62,16 +62,14 @@ def stratified_weights(labels: ArrayLike, n: int, rng: np.random.Generator) -> F
     return counts
 
 
-def bootstrap_images(
-    scores: ArrayLike, labels: ArrayLike, *, seed: int, n: int = RESAMPLES
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def bootstrap_images(scores: ArrayLike, labels: ArrayLike, *, seed: int, n: int = RESAMPLES) -> tuple[Floats, Floats]:
     """AUROC and AP of R runs under the same ``n`` resamples of their common test images.
 
     ``scores`` [R, N], ``labels`` [N]. Returns two arrays [R, n]; NaN where one label is absent.
     """
     runs, y = np.atleast_2d(np.asarray(scores, dtype=np.float64)), np.asarray(labels)
     rng = np.random.default_rng(seed)
-    auroc = np.empty((len(runs), n), dtype=np.float32)
+    auroc = np.empty((len(runs), n))
     ap = np.empty_like(auroc)
     step = max(1, _CHUNK // max(1, len(y)))
     for start in range(0, n, step):
@@ -82,70 +80,20 @@ def bootstrap_images(
     return auroc, ap
 
 
-def resample_seeds(values: ArrayLike, *, seed: int, n: int = RESAMPLES) -> Floats:
-    """Bootstrap of the mean over seeds, the same seeds drawn for every method of a category.
-
-    ``values`` [M, S] (one value per method and seed) or [M, S, n] (each already resampled over images).
-    Returns [M, n].
-    """
-    v = np.asarray(values, dtype=np.float64)
-    seeds = v.shape[1]
-    drawn = np.random.default_rng(seed).integers(seeds, size=(n, seeds))
-    counts = np.stack([(drawn == s).sum(axis=1) for s in range(seeds)], axis=0) / seeds  # [S, n]
-    if v.ndim == 2:
-        return np.asarray(v @ counts, dtype=np.float64)
-    return np.asarray(np.einsum("msb,sb->mb", v, counts), dtype=np.float64)
-
-
-def percentile_interval(draws: ArrayLike, level: float = LEVEL) -> tuple[Floats, Floats]:
-    """Percentile interval along the last axis: lower and upper ends, each of the remaining shape."""
-    tail = (1 - level) / 2
-    low, high = np.quantile(np.asarray(draws, dtype=np.float64), [tail, 1 - tail], axis=-1)
-    return low, high
-
-
-def interval_of_mean(
-    by_category: Sequence[Floats], draws: Iterable[NDArray[np.float32]] | None, seeds: Sequence[int]
-) -> tuple[Floats, Floats, Interval]:
-    """Interval of each method's mean over categories (of means over seeds).
-
-    ``by_category``: per category [M, S] values; ``draws``: per category [M, S, B] resampled over images, or
-    None for metrics that the image scores do not determine, and taken one by one; ``seeds``: one random seed
-    per category.
-    Returns low [M], high [M] and what they cover. Without ``draws``, fewer than three seeds in any category
-    give the mean of the categories' lowest and highest seeds, and one seed everywhere gives NaN: no interval
-    is made up.
-    """
-    fewest = min(values.shape[1] for values in by_category)
-    if draws is not None:
-        several = max(values.shape[1] for values in by_category) > 1
-        total = sum(resample_seeds(d, seed=s, n=d.shape[-1]) for d, s in zip(draws, seeds, strict=True))
-        low, high = percentile_interval(total / len(seeds))
-        return low, high, "images+seeds" if several else "images"
-    if fewest >= FEWEST_SEEDS:
-        total = sum(resample_seeds(v, seed=s) for v, s in zip(by_category, seeds, strict=True))
-        low, high = percentile_interval(total / len(seeds))
-        return low, high, "seeds"
-    if max(values.shape[1] for values in by_category) == 1:
-        nothing = np.full(len(by_category[0]), np.nan)
-        return nothing, nothing.copy(), "none"
-    low = np.mean([values.min(axis=1) for values in by_category], axis=0)
-    high = np.mean([values.max(axis=1) for values in by_category], axis=0)
-    return low, high, "range"
+def rounded(values: ArrayLike) -> Floats:
+    """``values`` to twelve decimals: what differs only by the order of a sum is equal."""
+    return np.asarray(np.round(np.asarray(values, dtype=np.float64), 12), dtype=np.float64)
 
 
 def rank_methods(values: ArrayLike, higher_is_better: bool = True) -> Floats:
-    """Ranks [M, K] of M methods within each of K categories: 1 is best, equal values share their mean rank.
-
-    Values are compared after rounding to twelve decimals, so that the order of a sum does not break a tie.
-    """
-    v = np.round(np.asarray(values, dtype=np.float64), 12)
+    """Ranks [M, K] of M methods within each of K categories: 1 is best, equal values share their mean rank."""
+    v = rounded(values)
     return np.asarray(stats.rankdata(-v if higher_is_better else v, method="average", axis=0), dtype=np.float64)
 
 
 def count_wins(values: ArrayLike, higher_is_better: bool = True) -> NDArray[np.int64]:
     """Number of categories, per method, in which it alone is best of the M methods in ``values`` [M, K]."""
-    v = np.round(np.asarray(values, dtype=np.float64), 12)
+    v = rounded(values)
     best = v.max(axis=0) if higher_is_better else v.min(axis=0)
     is_best = v == best
     return np.asarray((is_best & (is_best.sum(axis=0) == 1)).sum(axis=1), dtype=np.int64)

@@ -4,37 +4,17 @@ import json
 from collections.abc import Callable
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from adbench.reports.coverage import build_coverage, first_line
-from adbench.reports.leaderboard import Aggregate, Leaderboard, Slice, build_leaderboard
-from adbench.reports.schema import ImageScores, PlannedCell, RunResult, SuitePlan
-from adbench.reports.statistics import bootstrap_images, percentile_interval
-from adbench.reports.store import ResultStore
+from adbench.reports.leaderboard import Aggregate, Leaderboard, Slice
+from adbench.reports.schema import PlannedCell, RunResult, SuitePlan
 
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
 Make = Callable[..., RunResult]
 Build = Callable[..., Leaderboard]
-
-
-@pytest.fixture
-def build(tmp_path: Path) -> Build:
-    """Store the results, read them back, and build their leaderboard with few resamples."""
-
-    def from_results(*results: RunResult, **options: Any) -> Leaderboard:
-        store = ResultStore(tmp_path / "out")
-        store.prepare()
-        for result in results:
-            store.append(result)
-        return build_leaderboard(
-            store.runs(), store.images(), created=NOW, **{"resamples": 200, "suite": None, **options}
-        )
-
-    return from_results
 
 
 def part(board: Leaderboard, **chosen: str | None) -> Slice:
@@ -360,45 +340,6 @@ def test_filters_cover_every_modality_and_dataset(make_result: Make, build: Buil
         ("industrial", "elpv"),
         ("medical", "ct"),
     }
-
-
-def test_image_interval_is_the_bootstrap_of_the_stored_scores(make_result: Make, build: Build) -> None:
-    rng = np.random.default_rng(0)
-    labels = np.arange(60, dtype=np.int64) % 2
-    scores = (labels + rng.normal(size=60)).astype(np.float32)
-    order = rng.permutation(60)  # the order of the rows must not matter
-    images = ImageScores(
-        split="test",
-        image_ids=tuple(f"{index:02d}" for index in order),
-        labels=labels[order],
-        defect_types=tuple("crack" if label else "good" for label in labels[order]),
-        scores=scores[order],
-    )
-    board = build(make_result(images=(images,), metrics={"image_auroc": 0.8}), resamples=2000)
-    aggregate = part(board).metrics["image_auroc"]
-    (estimate,) = aggregate.estimates
-    low, high = percentile_interval(bootstrap_images(scores, labels, seed=99)[0][0])
-    assert aggregate.interval == "images"
-    assert estimate is not None
-    assert estimate.low == pytest.approx(low, abs=0.015)
-    assert estimate.high == pytest.approx(high, abs=0.015)
-
-
-def test_equal_scores_get_equal_intervals_across_methods(make_result: Make, build: Build) -> None:
-    shared = make_result().images
-    board = build(*(make_result(method=method, images=shared) for method in ("a", "b")))
-    first, second = part(board).metrics["image_ap"].estimates
-    assert first is not None
-    assert second is not None
-    assert (first.low, first.high) == (second.low, second.high)
-
-
-@pytest.mark.parametrize(("seeds", "expected"), [(1, "none"), (2, "range"), (3, "seeds")])
-def test_runs_without_image_scores_get_intervals_over_seeds(
-    make_result: Make, build: Build, seeds: int, expected: str
-) -> None:
-    board = build(*(make_result(seed=seed, images=()) for seed in range(seeds)))
-    assert {aggregate.interval for aggregate in part(board).metrics.values()} == {expected}
 
 
 def test_costs_are_means_over_shared_cells(make_result: Make, build: Build) -> None:

@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 import pytest
 from PIL import Image
 from pyarrow import fs as pafs
 
-from adbench.reports import figures, page
+from adbench.reports import page
 from adbench.reports.gallery import COLOUR_MAP, build_gallery, colour
-from adbench.reports.leaderboard import COSTS, Leaderboard, build_leaderboard
+from adbench.reports.leaderboard import Leaderboard, build_leaderboard
 from adbench.reports.page import render, render_page
 from adbench.reports.schema import Gallery, GalleryCase, PlannedCell, RunResult, SuitePlan
 from adbench.reports.store import ResultStore
@@ -241,66 +240,48 @@ def test_too_many_runs_keep_the_newest_and_say_so(
     assert "only 3 of 5 runs" in document.text
 
 
-def test_every_figure_is_one_that_plotly_accepts(store: ResultStore, make_result: Make) -> None:
+def test_packed_comparisons_hold_each_pair_of_the_best_once(
+    store: ResultStore, make_result: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "MOST_PAIRED", 3)
+    for method, value in (("a", 0.5), ("b", 0.7), ("c", 0.9), ("d", 0.6)):
+        for seed in range(3):
+            metrics = {"pixel_ap": value + 0.01 * seed**2, "image_fpr95": value}
+            store.append(make_result(method=method, seed=seed, images=(), metrics=metrics))
+    packed = Document(render_page(store).read_text(encoding="utf-8")).packed()["comparisons"][0]
+    found = packed["pixel_ap"]
+    assert found["entries"] == [2, 1, 3, 0]
+    assert found["wins"] == [1, 1, 1]
+    assert found["losses"] == found["ties"] == [0, 0, 0]
+    assert found["difference"] == pytest.approx([0.2, 0.3, 0.1])
+    assert found["friedman"] is None  # one category
+    assert all(
+        low <= value <= high
+        for low, value, high in zip(found["low"], found["difference"], found["high"], strict=True)
+    )
+    constant = packed["image_fpr95"]
+    assert constant["entries"] == [0, 3, 1, 2]  # the lower, the better
+    assert constant["difference"] == pytest.approx([-0.1, -0.2, -0.1])
+    assert constant["p"] == [None] * 3  # no seed varies: nothing to test against
+
+
+def test_intervals_of_runs_and_cells_are_on_the_page(store: ResultStore, make_result: Make) -> None:
     fill(store, make_result)
-    store.append(make_result(method="ckaad", category="noise", status="failed"))
-    board = board_of(store)
-    accepted = 0
-    for part in board.slices:
-        for metric in ("image_auroc", "image_ece"):  # one that rises and one that falls with quality
-            tables = figures.category_values(board.sorted, part.budget, metric)
-            found = [figures.heat_map(board.sorted, part, metric, tables)]
-            found += [figures.cost_scatter(board.sorted, part, metric, cost) for cost in COSTS]
-            for figure in filter(None, found):
-                go.Figure(figure)  # raises for an unknown attribute or a wrong value
-                accepted += 1
-    assert accepted >= 6
-
-
-def test_heat_map_shows_values_and_marks_gaps(store: ResultStore, make_result: Make) -> None:
-    store.append(make_result(method="a", category="gear", metrics={"image_auroc": 0.5}))
-    store.append(make_result(method="a", category="noise", metrics={"image_auroc": None}))
-    store.append(make_result(method="a", category="weave", metrics={"image_auroc": 0.9}))
-    store.append(make_result(method="b", category="gear", status="failed"))
-    store.append(make_result(method="b", category="noise", metrics={"image_auroc": 0.75}))
-    board = board_of(store)
-    tables = figures.category_values(board.sorted, "smoke", "image_auroc")
-    figure = figures.heat_map(board.sorted, board.slices[0], "image_auroc", tables)
-    assert figure is not None
-    heat, values, gaps = figure["data"]
-    columns = figure["layout"]["xaxis"]["ticktext"]
-    assert figure["layout"]["yaxis"]["ticktext"] == ["phantom/gear", "phantom/noise", "phantom/weave"]
-    shown = {(columns[x], y): text for x, y, text in zip(values["x"], values["y"], values["text"], strict=True)}
-    assert shown == {("a", 0): "50.0", ("a", 2): "90.0", ("b", 1): "75.0"}
-    marks = {(columns[x], y): text for x, y, text in zip(gaps["x"], gaps["y"], gaps["text"], strict=True)}
-    assert marks == {("b", 0): "✕", ("a", 1): "–", ("b", 2): "·"}
-    assert [row[columns.index("a")] for row in heat["z"]] == [50.0, None, 90.0]
-
-
-def test_names_in_figures_are_not_read_as_markup(store: ResultStore, make_result: Make) -> None:
-    store.append(make_result(method="<b>bold</b> & co", category="<a href='javascript:alert(1)'>x</a>"))
-    board = board_of(store)
-    tables = figures.category_values(board.sorted, "smoke", "image_auroc")
-    found = [
-        figures.heat_map(board.sorted, board.slices[0], "image_auroc", tables),
-        figures.cost_scatter(board.sorted, board.slices[0], "image_auroc", "fit_seconds"),
-    ]
-    text = json.dumps(found)
-    assert "&lt;b&gt;bold" in text
-    assert "<b>" not in text
-    assert "<a " not in text
-
-
-def test_cost_scatter_marks_the_pareto_front(store: ResultStore, make_result: Make) -> None:
-    points = {"cheap": (1.0, 0.6), "good": (100.0, 0.9), "beaten": (200.0, 0.8)}
-    for method, (cost, quality) in points.items():
-        store.append(make_result(method=method, fit_seconds=cost, metrics={"image_auroc": quality}))
-    board = board_of(store)
-    figure = figures.cost_scatter(board.sorted, board.slices[0], "image_auroc", "fit_seconds")
-    assert figure is not None
-    front, others = figure["data"]
-    assert (front["hovertext"], others["hovertext"]) == (["cheap", "good"], ["beaten"])
-    assert figure["layout"]["xaxis"]["type"] == "log"
+    store.append(make_result(method="ckaad", category="gear", seed=1, status="failed"))
+    packed = Document(render_page(store).read_text(encoding="utf-8")).packed()
+    runs, cells = packed["runs"]["columns"], packed["intervals"]["smoke"]
+    for metric in ("image_auroc", "image_ap"):
+        for row, status in enumerate(runs["status"]):
+            low, high = runs[f"{metric}_low"][row], runs[f"{metric}_high"][row]
+            if status == "failed":
+                assert low is high is None
+                continue
+            assert low < runs[metric][row] < high
+            place = list(zip(cells[metric]["place"], cells[metric]["entry"], strict=True))
+            index = place.index((runs["place"][row], runs["entry"][row]))
+            assert (cells[metric]["low"][index], cells[metric]["high"][index]) == (low, high)
+        assert set(cells[metric]["kind"]) == {"images"}
+    assert cells["pixel_ap"]["low"] == []
 
 
 def test_gallery_shows_each_case_with_its_score_and_says_where_a_mask_is_missing(

@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from adbench.reports.page import render_page
-from adbench.reports.schema import RunResult, SuitePlan
+from adbench.reports.schema import ImageScores, RunResult, SuitePlan
 from adbench.reports.store import ResultStore
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
@@ -126,6 +128,7 @@ def test_page_draws_without_a_message_in_the_console(driver: Any) -> None:
     assert driver.get_log("browser") == []
     assert driver.execute_script("return document.querySelectorAll('#heat .heatmaplayer image').length") > 0
     assert driver.execute_script("return document.querySelectorAll('#scatter .points path').length") > 0
+    assert driver.execute_script("return document.querySelectorAll('#ranks .points path').length") == 4
 
 
 def test_columns_sort_by_click(driver: Any) -> None:
@@ -168,6 +171,95 @@ def test_filters_change_what_is_shown(driver: Any) -> None:
     assert headline(driver, "image_auroc") == before
 
 
+def duels(driver: Any) -> list[list[str]]:
+    """The differences in the table of all pairs, by row and column."""
+    script = """
+        return [...document.querySelectorAll("#duels tbody tr")].map((row) =>
+          [...row.querySelectorAll("td")].map((cell) => (cell.querySelector(".mean") ?? cell).textContent));
+    """
+    return [[str(cell) for cell in row] for row in driver.execute_script(script)]
+
+
+def test_differences_follow_the_filters(driver: Any) -> None:
+    conclusion = driver.find_element(By.ID, "conclusion")
+    assert "On these 3 categories" in conclusion.text
+    assert "Friedman's test" in conclusion.text
+    table = duels(driver)
+    assert [len(row) for row in table] == [4] * 4
+    for row, column in ((0, 1), (1, 3)):
+        there, back = (text.lstrip("▲▼ ") for text in (table[row][column], table[column][row]))
+        assert {there[0], back[0]} == {"+", "−"}
+        assert there[1:] == back[1:]
+    assert [table[place][place] for place in range(4)] == ["–"] * 4
+    choose(driver, "dataset", "ct")
+    assert "On this one category" in conclusion.text
+    assert "Nothing can be said of other categories" in conclusion.text
+    choose(driver, "dataset", "")
+    choose(driver, "budget", "full")
+    assert "nothing to compare" in conclusion.text
+    assert not driver.find_element(By.ID, "ranks").is_displayed()
+    assert not driver.find_element(By.ID, "difference-csv").is_displayed()
+    choose(driver, "budget", "smoke")
+    assert duels(driver) == table
+
+
+def scored(make_result: Callable[..., RunResult], method: str, skill: float, place: int, **more: Any) -> RunResult:
+    """A run whose image scores have this skill, with the AUROC they have."""
+    labels = np.arange(60, dtype=np.int64) % 2
+    scores = (skill * labels + np.random.default_rng(place).normal(size=60)).astype(np.float32)
+    names = tuple(f"{index:02d}" for index in range(60))
+    images = ImageScores(split="test", image_ids=names, labels=labels, defect_types=("x",) * 60, scores=scores)
+    metrics = {"image_auroc": float(roc_auc_score(labels, scores))}
+    fields = {"category": f"c{place}", "images": (images,), "metrics": metrics, **more}
+    return make_result(method=method, gallery=None, **fields)
+
+
+@pytest.mark.parametrize(
+    ("skills", "seeds", "images", "expected"),
+    [
+        (
+            {"good": 2.0, "bad": 0.5},
+            1,
+            True,
+            ["On these 6 categories good is ahead of bad: difference", "not seeds", "finds a difference (p = .031)"],
+        ),
+        (
+            {"a": 1.0, "b": 1.0, "c": 0.2},
+            1,
+            True,
+            ["a and b share the best average rank. a is ahead of c; it cannot be told apart from b (0.0 points"],
+        ),
+        (
+            {"good": 2.0, "bad": 0.5},
+            2,
+            False,
+            ["nothing tells how much", "it has fewer than three seeds in some category"],
+        ),
+        ({"good": 2.0, "bad": 0.5}, 3, False, ["Chance: seeds, not the choice of test images"]),
+    ],
+)
+def test_conclusions_say_what_was_shown_and_what_is_missing(
+    tmp_path: Path,
+    make_result: Callable[..., RunResult],
+    skills: dict[str, float],
+    seeds: int,
+    images: bool,
+    expected: list[str],
+) -> None:
+    store = ResultStore(tmp_path / "out")
+    store.prepare()
+    for method, skill in skills.items():
+        for place in range(6):
+            for seed in range(seeds):
+                own = {} if images else {"images": ()}
+                noise = np.random.default_rng(seed).normal(0, 0.05)
+                store.append(scored(make_result, method, skill + noise, place, seed=seed, **own))
+    with opened(render_page(store), tmp_path) as driver:
+        text = driver.find_element(By.ID, "conclusion").text.replace("\u00a0", " ")
+        assert [part for part in expected if part not in text] == [], text
+        assert driver.get_log("browser") == []
+
+
 def test_run_table_is_searched_and_shows_full_records(driver: Any) -> None:
     search = driver.find_element(By.ID, "run-search")
     search.send_keys("recon failed")
@@ -186,6 +278,7 @@ def test_dataset_details_list_every_seed(driver: Any) -> None:
     heads = [head.text for head in node.find_elements(By.CSS_SELECTOR, "thead th")]
     assert heads[-4:] == ["seed 0", "seed 1", "seed 2", "mean"]
     assert len(node.find_elements(By.CSS_SELECTOR, "tbody tr")) == 4
+    assert len(node.find_elements(By.CSS_SELECTOR, "tbody .interval")) == 4 * 4  # of each run, and of their mean
 
 
 def test_gallery_loads_its_tiles_when_opened(driver: Any) -> None:
@@ -216,7 +309,14 @@ def test_hostile_names_are_text(driver: Any) -> None:
     assert driver.get_log("browser") == []
 
 
-@pytest.mark.parametrize(("button", "name"), [("runs-csv", "adbench-runs"), ("headline-csv", "adbench-leaderboard")])
+@pytest.mark.parametrize(
+    ("button", "name"),
+    [
+        ("runs-csv", "adbench-runs"),
+        ("headline-csv", "adbench-leaderboard"),
+        ("difference-csv", "adbench-differences"),
+    ],
+)
 def test_csv_holds_what_the_page_shows(page: Path, tmp_path: Path, button: str, name: str) -> None:
     with opened(page, tmp_path) as driver:
         driver.find_element(By.ID, button).click()
@@ -230,6 +330,11 @@ def test_csv_holds_what_the_page_shows(page: Path, tmp_path: Path, button: str, 
         assert table["method"].tolist() == stored["method"].tolist()
         assert table["category"].tolist() == stored["category"].tolist()
         assert table["image_auroc"].tolist() == pytest.approx(stored["image_auroc"].tolist(), nan_ok=True)
+    elif name == "adbench-differences":
+        assert len(table) == 6
+        assert set(table["first"]) | set(table["second"]) == {"recon", "ckaad", HOSTILE, 'a,b "c"\nd'}
+        assert table["difference"].between(table["low"], table["high"]).all()
+        assert (table[["won", "tied", "lost"]].sum(axis=1) == 3).all()
     else:
         assert set(table["method"]) == {"recon", "ckaad", HOSTILE, 'a,b "c"\nd'}
         assert table["image_auroc"].between(table["image_auroc_low"], table["image_auroc_high"]).all()
