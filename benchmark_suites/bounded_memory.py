@@ -55,7 +55,8 @@ class Thresholds:
         ordered = xp.unique_values(scores)
         if self._lowest is None or bool(ordered[0] < self._lowest[0]):
             self._lowest = ordered[:1]
-        part = ordered[self._skip :: self._stride]
+        # A copy, for a slice would keep all of them in memory.
+        part = xp.asarray(ordered[self._skip :: self._stride], copy=True)
         self._skip = (self._skip - int(ordered.shape[0])) % self._stride
         self._parts.append(part)
         self._held += int(part.shape[0])
@@ -72,7 +73,7 @@ class Thresholds:
         xp = array_namespace(self._parts[0])
         kept = xp.unique_values(xp.concat(self._parts))
         while kept.shape[0] >= self._room:
-            kept = kept[::2]
+            kept = xp.asarray(kept[::2], copy=True)
             self._stride *= 2
             self._skip = 0
         self._parts, self._held = [kept], int(kept.shape[0])

@@ -245,6 +245,18 @@ def test_thresholds_are_few_scores_that_include_the_lowest(parts: list[NDArray[n
         assert chosen.tolist() == given_scores[::-1].tolist()
 
 
+def test_thresholds_hold_no_more_than_they_may() -> None:
+    parts = np.random.default_rng(0).normal(size=(400, 5000)).astype(np.float32)
+    thresholds = Thresholds(1000)
+    thresholds.add(parts[0])
+    tracemalloc.start()
+    for part in parts:
+        thresholds.add(part)
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert held < 3 * 1000 * parts.itemsize + 100_000  # Python's own objects, and an array or two
+
+
 @pytest.mark.parametrize("share", [0.02, 0.5])
 def test_peak_memory_is_below_four_times_the_maps(share: float) -> None:
     images = smooth(0, n=20, size=512, share=share)
