@@ -64,9 +64,12 @@ def ranks(part: Array, thresholds: Array) -> tuple[Array, Array]:
 
 
 def packed(scores: Array, regions: Array) -> Array:
-    """Keys int64 [P] that order float32 ``scores``; the lower half of a key is its region's number."""
+    """Keys int64 [P] that order float32 ``scores``; the lower half of a key is its region's number.
+
+    -0.0 comes just before 0.0: they stay neighbours, and so a tie.
+    """
     xp = array_namespace(scores)
-    bits = xp.astype((scores + 0.0).view(xp.int32), xp.int64)  # the sum makes -0.0 the 0.0 that it equals
+    bits = xp.astype(scores.view(xp.int32), xp.int64)
     return (_monotone(bits) << 32) | xp.astype(regions, xp.int64)
 
 

@@ -77,7 +77,8 @@ def launch_ray(
         for lane in lanes:
             lane.start()
         try:
-            _pump(actor, lanes, messages, handle)
+            with _interrupts_noted() as interrupted:
+                _pump(actor, lanes, messages, handle, interrupted)
         except BaseException as end:
             # The cluster may outlive us: lanes must not go on with nobody to record what they find. What they have
             # finished in the meantime is still recorded.
@@ -97,10 +98,42 @@ def launch_ray(
                 ray.kill(actor)
 
 
-def _pump(actor: Any, lanes: "list[_Lane]", messages: list[Event], handle: Callable[[Event], bool]) -> None:
-    """Pass events on until no cell waits or runs."""
+@contextlib.contextmanager
+def _interrupts_noted() -> Iterator[threading.Event]:
+    """Within the block Ctrl-C and SIGTERM only set the event; a second one raises KeyboardInterrupt at once.
+
+    An exception that a signal raises anywhere can be lost: Python ignores any that arises as it deletes an object.
+    """
+    interrupted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted
+        return
+
+    def note(*_: object) -> None:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+        interrupted.set()
+
+    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interrupted
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _pump(
+    actor: Any,
+    lanes: "list[_Lane]",
+    messages: list[Event],
+    handle: Callable[[Event], bool],
+    interrupted: threading.Event,
+) -> None:
+    """Pass events on until no cell waits or runs. Raises KeyboardInterrupt between events, once it is noted."""
     stopping = False
     while True:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
         alive = any(lane.is_alive() for lane in lanes)
         left, running = ray.get(actor.load.remote())
         events: list[Event] = [*ray.get(actor.fetch.remote())]

@@ -1,5 +1,7 @@
 """Image metrics against scikit-learn, against loops over thresholds, and on hand-made cases."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from adbench.benchmark_suites import sorted_scores
 from adbench.benchmark_suites.metrics import image_metrics, val_threshold_metrics
 
 Labelled = tuple[NDArray[np.int64], NDArray[np.float64]]
@@ -104,6 +107,25 @@ def test_threshold_is_fixed_on_val_and_only_applied_to_test() -> None:
     labels, scores = np.array([0, 0, 1, 1, 1]), np.array([0.5, 0.4, 0.5, 0.45, 0.8])
     got = val_threshold_metrics(val_labels, val_scores, labels, scores)
     assert got["image_f1_val"] == pytest.approx(4 / 6)  # at 0.5: 2 found, 1 missed, 1 false
+
+
+@pytest.mark.parametrize("stretch", [1, 100])
+def test_of_equally_good_thresholds_on_val_the_largest_is_taken(stretch: int) -> None:
+    # On val >= 3 and >= 1 both give F1 2/3; on test the first finds one of two anomalies, the second flags all.
+    val_labels, val_scores = np.array([1, 0, 0, 1]), np.array([3.0, 2.0, 1.5, 1.0])
+    labels, scores = np.array([1, 1, 0, 0, 0]), np.array([3.5, 2.5, 2.5, 1.2, 1.1])
+    assert f1_at(val_labels, val_scores >= 3) == f1_at(val_labels, val_scores >= 1)
+    with mock.patch.object(sorted_scores, "STRETCH", stretch):
+        got = val_threshold_metrics(val_labels, val_scores, labels, scores)
+    assert got["image_f1_val"] == pytest.approx(2 / 3)
+    assert f1_at(labels, scores >= 1) == pytest.approx(4 / 7)
+
+
+@given(labelled_scores(), st.integers(1, 5))
+def test_stretches_of_the_curve_do_not_change_the_values(data: Labelled, stretch: int) -> None:
+    expected = image_metrics(*data)
+    with mock.patch.object(sorted_scores, "STRETCH", stretch):
+        assert image_metrics(*data) == pytest.approx(expected, abs=1e-12)
 
 
 @given(labelled_scores(), labelled_scores())

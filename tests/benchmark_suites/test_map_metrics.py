@@ -26,7 +26,7 @@ from adbench.benchmark_suites.operating_points import (
     FprAtRecall,
     measure,
 )
-from adbench.benchmark_suites.sorted_scores import Anomalous, complete_curve
+from adbench.benchmark_suites.sorted_scores import Anomalous, complete_curve, packed, unpacked
 
 judge = map_metrics.map_metrics
 SMALLEST_BUDGET = 0  # nothing fits: one image at a time, and the fewest thresholds there can be
@@ -126,6 +126,18 @@ def test_negative_zero_is_zero_and_scores_that_only_double_precision_tells_apart
     assert tied["pixel_auroc"] == 0.5
     apart = pixel_metrics([np.array([[1.0 + 1e-12, 1.0]])], [mask])
     assert apart["pixel_auroc"] == 1.0
+
+
+@given(
+    hnp.arrays(np.float32, st.integers(1, 40), elements=st.floats(width=32, allow_nan=False, allow_infinity=False))
+)
+def test_keys_order_floats_to_the_last_bit_and_give_them_back(values: NDArray[np.float32]) -> None:
+    values = np.concatenate([values, np.nextafter(values, np.float32(-np.inf))])
+    values = values[np.isfinite(values)]
+    regions = np.arange(len(values))
+    scores, found = unpacked(np.sort(packed(values, regions)))
+    assert scores.tolist() == np.sort(values).tolist()
+    assert np.array_equal(values[found], scores)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, torch.bfloat16])
