@@ -52,7 +52,6 @@ class Pixels:
     """What some images contribute to the curves. ``normal``: ascending scores outside the defects, by kind."""
 
     normal: dict[Kind, Array]
-    n_normal: dict[Kind, int]
     anomalies: dict[Curve, list[Anomalies]]
 
 
@@ -86,7 +85,6 @@ def gather(images: Iterable[tuple[int, JudgedMap]], *, spro: bool, with_normal: 
     Raises ValueError, with the image's index, for what JudgedMap does not allow.
     """
     normal: dict[Kind, list[Array]] = {}
-    n_normal: dict[Kind, int] = {}
     anomalies: dict[Curve, list[Anomalies]] = {}
     for index, image in images:
         scores = _checked(index, image)
@@ -94,10 +92,8 @@ def gather(images: Iterable[tuple[int, JudgedMap]], *, spro: bool, with_normal: 
             _check_defects(index, image)
         kind: Kind = image.kind if spro else "good"
         union = image.channels[0] if len(image.channels) == 1 else np.logical_or.reduce(image.channels)
-        found = int(np.count_nonzero(union))
-        n_normal[kind] = n_normal.get(kind, 0) + union.size - found
         xp, where = array_namespace(scores), device(scores)
-        mask = xp.asarray(union, device=where) if found else None
+        mask = xp.asarray(union, device=where) if union.any() else None
         if with_normal:
             normal.setdefault(kind, []).append(xp.reshape(scores, (-1,)) if mask is None else scores[~mask])
         if mask is not None:
@@ -108,7 +104,7 @@ def gather(images: Iterable[tuple[int, JudgedMap]], *, spro: bool, with_normal: 
             anomalies.setdefault(image.kind, []).append(_saturated(image, scores))
     # concat copies, so that sorting in place never touches the caller's maps
     parts = {kind: ascending(array_namespace(*arrays).concat(arrays)) for kind, arrays in normal.items()}
-    return Pixels(parts, n_normal, anomalies)
+    return Pixels(parts, anomalies)
 
 
 def label_regions(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:

@@ -300,6 +300,22 @@ def test_memory_stays_near_the_budget_however_many_images_there_are() -> None:
     assert got.error_bound is not None and 0 < got.error_bound < 1e-3
 
 
+@pytest.mark.parametrize("budget", [map_metrics.MEMORY_BUDGET, SMALLEST_BUDGET])
+def test_the_callers_maps_are_left_as_they_are(budget: int) -> None:
+    images = [*smooth(0, n=3), JudgedMap(smooth(1, n=1)[0].anomaly_map, np.zeros((0, 96, 96), dtype=np.bool_))]
+    before = [image.anomaly_map.copy() for image in images]
+    with mock.patch.object(map_metrics, "_FIRST_CHUNK", 1):  # each image alone, also the normal one
+        judge(images, spro=False, memory_budget=budget)
+    assert all(np.array_equal(image.anomaly_map, copy) for image, copy in zip(images, before, strict=True))
+
+
+def test_errors_name_the_image_also_in_later_chunks() -> None:
+    images = smooth(0, n=4)
+    images[3].anomaly_map[5, 5] = np.nan
+    with mock.patch.object(map_metrics, "_FIRST_CHUNK", 1), pytest.raises(ValueError, match="image 3 is not"):
+        judge(images, spro=False)
+
+
 def test_wrong_input_is_refused() -> None:
     images = smooth(0, n=2)
     with pytest.raises(ValueError, match="iterable more than once"):
