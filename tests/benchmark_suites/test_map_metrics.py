@@ -219,6 +219,32 @@ def test_bounds_from_any_thresholds_hold_the_exact_value(
             assert other.bounds().error < 1e-12
 
 
+def test_bounds_are_the_corners_between_the_points_of_a_small_curve() -> None:
+    """Of the anomalous scores 5, 3, 2, 1 the thresholds 5 and 1 are kept: 3 and 2 are in the gap, with 1.5 and 2.5."""
+    counts = Counts(np.array([5, 1], dtype=np.float32))
+    counts.add_normal([np.array([1, 1.5, 2.5, 6], dtype=np.float32)])
+    anomalous = np.array([5, 3, 2, 1], dtype=np.float32)
+    counts.add_anomalous([Anomalies(anomalous, np.zeros(4, dtype=np.int32), np.array([4]))], n_regions=1)
+    metrics: list[CurveMetric] = [
+        Auroc(4, 4),
+        AveragePrecision(4),
+        BestF1(4),
+        FprAtRecall(4, 4, 0.75),
+        AreaUnderOverlap(4, 1.0),
+    ]
+    measure(counts.points(), metrics)
+    expected = [(11 / 32, 19 / 32), (0.45, 0.625), (2 / 3, 0.75), (0.25, 0.75), (1.375 / 4, 2.375 / 4)]
+    for metric, bounds in zip(metrics, expected, strict=True):
+        assert (metric.bounds().lower, metric.bounds().upper) == pytest.approx(bounds, abs=1e-12)
+
+
+def test_counts_do_not_depend_on_stretches() -> None:
+    images = smooth(0, n=3, size=16, share=0.2)
+    expected = judge(images, spro=False, memory_budget=SMALLEST_BUDGET)
+    with mock.patch.object(bounded_memory, "STRETCH", 3):
+        assert_equal(judge(images, spro=False, memory_budget=SMALLEST_BUDGET), expected)
+
+
 def test_above_the_budget_images_are_gone_through_again_and_below_it_once() -> None:
     images = Uncached(smooth(1))
     exact = judge(images, spro=False)
