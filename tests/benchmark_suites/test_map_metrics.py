@@ -220,7 +220,7 @@ def test_bounds_from_any_thresholds_hold_the_exact_value(
 
 
 def test_bounds_are_the_corners_between_the_points_of_a_small_curve() -> None:
-    """Of the anomalous scores 5, 3, 2, 1 the thresholds 5 and 1 are kept: 3 and 2 are in the gap, with 1.5 and 2.5."""
+    """Of the anomalous scores 5, 3, 2, 1 5 and 1 are kept: 3 and 2 lie in the gap, with 1.5 and 2.5."""
     counts = Counts(np.array([5, 1], dtype=np.float32))
     counts.add_normal([np.array([1, 1.5, 2.5, 6], dtype=np.float32)])
     anomalous = np.array([5, 3, 2, 1], dtype=np.float32)
