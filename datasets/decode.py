@@ -45,6 +45,13 @@ def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
 
 
+def resize_mask(mask: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
+    """bool [H, W] to [size, size]: True where at least half of the area is; at the fullest place if none is."""
+    image = Image.fromarray(mask.astype(np.uint8) * 255)
+    covered = np.asarray(image.resize((size, size), Image.Resampling.BOX))
+    return np.asarray(covered >= max(1, min(128, int(covered.max()))))
+
+
 def _read(path: Path, convert: Callable[[Image.Image], Pixels]) -> Pixels:
     try:
         with Image.open(path) as image:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from adbench.datasets.base import Dataset, Sample
 from adbench.datasets.cache import Cache
-from adbench.datasets.decode import resize
+from adbench.datasets.decode import resize, resize_mask
+from adbench.datasets.errors import RequestError
 
 
 class ImageSet:
@@ -23,6 +24,8 @@ class ImageSet:
     def __init__(self, dataset: Dataset, category: str, samples: Sequence[Sample], size: int, cache: Cache) -> None:
         self.samples = tuple(samples)
         self.size = size
+        self._dataset = dataset
+        self._category = category
         self._cache = cache
         self.fingerprint = dataset.fingerprint(category)
         everything = dataset.samples(category)
@@ -55,6 +58,22 @@ class ImageSet:
     def pixels(self, indices: Sequence[int] | NDArray[np.int64] | slice) -> NDArray[np.uint8]:
         """The chosen images as uint8 [n, size, size, 3]."""
         return np.asarray(self._pixels[self._rows[indices]])
+
+    def masks(self, indices: Sequence[int]) -> NDArray[np.bool_]:
+        """Ground truth of the chosen images, bool [n, size, size], for controls that train on it; empty for normal
+        images. Raises RequestError where an anomalous image has none."""
+        found = np.zeros((len(indices), self.size, self.size), np.bool_)
+        for row, index in enumerate(indices):
+            sample = self.samples[index]
+            if sample.label == 0:
+                continue
+            mask = self._dataset.load_mask(self._category, sample)
+            if mask is None:
+                raise RequestError(
+                    f"{self._category}/{sample.image_id} has no mask", remedy="take data that has masks"
+                )
+            found[row] = resize_mask(mask.union, self.size)
+        return found
 
     @property
     def ids(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from adbench.datasets.base import Modality
+from adbench.datasets.base import Dataset, Modality
 from adbench.datasets.cache import Cache
 from adbench.datasets.imageset import ImageSet
 
@@ -45,6 +45,16 @@ class MethodConfig(BaseModel):
     def preset(cls, budget: str, modality: Modality) -> dict[str, Any]:
         """Values that differ from the defaults at a budget (smoke, quick, full) and modality."""
         return {}
+
+    @classmethod
+    def for_data(cls, dataset: str, category: str) -> dict[str, Any]:
+        """Values that differ from the defaults for certain data, such as an expert's rules for it."""
+        return {}
+
+    @classmethod
+    def suited(cls, budget: str, dataset: Dataset, category: str) -> dict[str, Any]:
+        """All values that differ from the defaults at a budget for a category."""
+        return cls.preset(budget, dataset.modality(category)) | cls.for_data(dataset.record.name, category)
 
     def labelled_request(self) -> tuple[float, int]:
         """(anomaly ratio r, number of labelled classes k; 0 = all) that the method wants to train on."""
@@ -108,6 +118,15 @@ class Prediction:
     seconds: float
 
 
+@dataclass(frozen=True)
+class KeptMaps:
+    """``maps`` float32 [N, S, S] in [0, 1] over the images ``image_ids``; ``name`` says what and when ("round 1")."""
+
+    name: str
+    image_ids: tuple[str, ...]
+    maps: NDArray[np.float32]
+
+
 class Method(ABC):
     """A method built from its config and context; ``fit`` once, then ``predict`` as often as wanted."""
 
@@ -125,8 +144,8 @@ class Method(ABC):
         """Learn from normal images and, if the method wants them, image-labelled anomalies (may be empty)."""
 
     @abstractmethod
-    def predict_batch(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Images [N, 3, S, S] in [0, 1] to (scores [N], maps [N, S, S]), both float32 on the same device."""
+    def predict_checked(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Finite images [N, 3, S, S] in [0, 1] to (scores [N], maps [N, S, S]), both float32 on the same device."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Tensor]:
@@ -136,7 +155,23 @@ class Method(ABC):
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore what ``state_dict`` returned; predictions are then equal bit for bit."""
 
+    def kept_maps(self) -> Sequence[KeptMaps]:
+        """Maps over training images that show how ``fit`` came to what it learned; kept with the run."""
+        return ()
+
     @torch.inference_mode()
+    def predict_batch(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Images [N, 3 or 1, S, S] in [0, 1] to (scores [N], maps [N, S, S]), both float32 on the same device.
+
+        Raises ValueError for another shape and for values that are NaN or infinite.
+        """
+        size = self.context.image_size
+        if images.dim() != 4 or images.shape[1] not in (1, 3) or images.shape[2:] != (size, size):
+            raise ValueError(f"images of shape {list(images.shape)}: [N, 3, {size}, {size}] is what can be judged")
+        if not images.isfinite().all():
+            raise ValueError("images with NaN or infinite values cannot be judged")
+        return self.predict_checked(images.expand(-1, 3, -1, -1))
+
     def predict(self, images: ImageSet) -> Prediction:
         """Scores and maps of all images, in batches; ``seconds`` is the time from pixels to maps."""
         scores = np.empty(len(images), np.float32)

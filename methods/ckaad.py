@@ -29,7 +29,7 @@ from adbench.methods.base import Choice, Context, Method, Search, WeaklySupervis
 from adbench.methods.ckaad_networks import FeatureAutoencoder, ImageDiscriminator, PatchDiscriminator
 from adbench.methods.features import FeatureSet, cached_features
 from adbench.methods.pseudo_anomalies import elastic_anomalies
-from adbench.methods.training import autocast, epoch_seed, optimise, train
+from adbench.methods.training import Batch, autocast, epoch_seed, optimise, train
 
 MARGIN = 5.0
 _BETAS = (0.5, 0.999)
@@ -109,7 +109,7 @@ class CKAADConfig(WeaklySupervisedConfig):
 class CKAAD(Method):
     """Feature autoencoder g on a frozen backbone, trained against patch and image energies."""
 
-    version = "1"
+    version = "2"
     paper: ClassVar[str] = (
         "Fang et al., Boosting Fine-Grained Visual Anomaly Detection with Coarse-Knowledge-Aware "
         "Adversarial Learning, AAAI 2025, arXiv 2412.12850"
@@ -154,23 +154,26 @@ class CKAAD(Method):
         )
         self._normals = self._anomalies = None
 
-    def train_step(self, indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def start_epoch(self, epoch: int) -> None:
+        """Every epoch is like the others."""
+
+    def train_step(self, batch: Batch) -> dict[str, Tensor]:
         """A step of the discriminators, then one of the autoencoder (paper, algorithm 1)."""
         assert self._normals is not None
         device = self.context.device
-        normals = self._normals.batch(indices, device)
+        normals = self._normals.batch(batch.indices, device)
         if self._anomalies is None:
             with autocast(device):
                 loss = reconstruction_loss(normals, self.autoencoder(normals))
             optimise(loss, self._ae_optimizer, self.autoencoder.parameters())
             return {"loss": loss}
-        count = max(_MIN_LABELLED_IN_BATCH, round(len(indices) * self._anomaly_share))
-        chosen = torch.randint(len(self._anomalies), (min(count, len(self._anomalies)),), generator=generator)
-        anomalies = self._anomalies.batch(chosen, device)
+        count = min(len(self._anomalies), max(_MIN_LABELLED_IN_BATCH, round(batch.total * self._anomaly_share)))
+        chosen = torch.randint(len(self._anomalies), (count,), generator=batch.generator)
+        anomalies = self._anomalies.batch(batch.share(chosen), device)
 
         with autocast(device):
             rebuilt = self.autoencoder([torch.cat(pair) for pair in zip(normals, anomalies, strict=True)])
-            rebuilt_normals = [layer[: len(indices)] for layer in rebuilt]
+            rebuilt_normals = [layer[: len(batch.indices)] for layer in rebuilt]
             fixed = [layer.detach() for layer in rebuilt]
             d_loss = sum_over(
                 discriminator_loss(judge(normals), judge(anomalies), judge(fixed), self.config.gamma)
@@ -192,7 +195,7 @@ class CKAAD(Method):
             "discriminator": d_loss,
         }
 
-    def predict_batch(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def predict_checked(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Map: sum over layers of 1 - cosine similarity per location, at image size, smoothed."""
         self.autoencoder.eval()
         features = self.backbone(images)  # In float32, as the features that were trained on.

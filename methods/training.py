@@ -4,7 +4,8 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,14 +19,44 @@ CHECKPOINT_SECONDS = 30.0
 """Time between checkpoints: short cells write none, long ones lose at most this much."""
 
 
+@dataclass(frozen=True)
+class Batch:
+    """One process's share of a batch.
+
+    ``indices`` and ``seeds`` are int64 [B]: the training images and a seed for each, so that what is drawn for an
+    image does not depend on the process that computes it. ``total`` is the size of the whole batch. ``generator`` (on
+    the CPU) is in the same state on every process: what it draws is drawn for the whole batch, see ``share``. A step
+    takes no randomness from elsewhere, so that a resumed run repeats an unbroken one.
+    """
+
+    indices: Tensor
+    seeds: Tensor
+    total: int
+    generator: torch.Generator
+    rank: int = 0
+    world: int = 1
+
+    def share(self, rows: Tensor) -> Tensor:
+        """This process's part of ``rows``, which were drawn for the whole batch; all if they are too few to deal."""
+        return rows[self.rank :: self.world] if len(rows) >= self.world else rows
+
+    def draw(self, device: torch.device, one: Callable[[torch.Generator], Tensor]) -> Tensor:
+        """``one(generator)`` for each image, stacked [B, ...]; the generator is on ``device``, seeded by the image's
+        seed, and so in the same state at every call of ``draw``: draw once, or take all from one tensor."""
+        generator = torch.Generator(device)
+        return torch.stack([one(generator.manual_seed(seed)) for seed in self.seeds.tolist()])
+
+
 class Trainable(Protocol):
     """What the loop needs of a method. Optimisers and steps belong to the method."""
 
-    def train_step(self, indices: Tensor, generator: torch.Generator) -> Mapping[str, Tensor]:
-        """One step on the training images ``indices`` ([B], int64); returns named scalar losses.
+    def start_epoch(self, epoch: int) -> None:
+        """Called before each epoch, the first is 0: learning rates, stages, labels. After a resume it is called for
+        the epoch that goes on, on the state that the epoch before it left."""
+        ...
 
-        All randomness comes from ``generator`` (on the CPU), so that a resumed run repeats an unbroken one.
-        """
+    def train_step(self, batch: Batch) -> Mapping[str, Tensor]:
+        """One step; returns named scalar losses."""
         ...
 
     def train_state(self) -> dict[str, Any]:
@@ -44,21 +75,24 @@ class TrainingDivergedError(RuntimeError):
 def train(method: Trainable, context: Context, *, n_images: int, batch_size: int, epochs: int) -> None:
     """Train for ``epochs`` over ``n_images`` images, in an order drawn from the context's seed.
 
-    Under DDP each process takes its share of every batch. Resumes from the context's checkpoint, bit for bit: the
-    random state is a function of (seed, epoch) alone. Raises TrainingDivergedError on a loss that is not finite, and
-    whatever ``context.report`` raises to stop the run. Reported losses are means over the epoch and all processes.
+    Under DDP each process takes its share of every batch; where shares are equal, losses are those of one process.
+    Resumes from the context's checkpoint, bit for bit: the random state is a function of (seed, epoch) alone. Raises
+    TrainingDivergedError on a loss that is not finite, and whatever ``context.report`` raises to stop the run.
+    Reported losses are means over the epoch and all processes.
     """
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     history = _resume(method, context)
     began = time.monotonic() - context.resumed_seconds
     saved = time.monotonic()
     for epoch in range(len(history), epochs):
+        method.start_epoch(epoch)
         generator = torch.Generator().manual_seed(epoch_seed(context.seed, epoch))
         sums: dict[str, Tensor] = {}
         batches = torch.randperm(n_images, generator=generator).split(batch_size)  # type: ignore[no-untyped-call]
-        for batch in batches:
-            share = batch[rank::world] if len(batch) >= world else batch
-            losses = method.train_step(share, generator)
+        for indices in batches:
+            seeds = torch.randint(2**62, (len(indices),), generator=generator)
+            whole = Batch(indices, seeds, len(indices), generator, rank, world)
+            losses = method.train_step(replace(whole, indices=whole.share(indices), seeds=whole.share(seeds)))
             for name, value in losses.items():
                 sums[name] = sums.get(name, torch.zeros((), device=value.device)) + value.detach()
         means = _means(sums, len(batches) * world)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from adbench.benchmark_suites.metrics import METRIC_VERSION
-from adbench.datasets.base import Dataset, Modality
+from adbench.datasets.base import Dataset
 from adbench.datasets.errors import RequestError, unknown_name
 from adbench.datasets.parameters import validate
 from adbench.datasets.registry import dataset_class, open_dataset
@@ -86,7 +86,7 @@ def _cells_of(
         "split_seed": request.split_seed,
         "split_hash": split.hash,
     }
-    configs = [(method, _method_config(method, params, request, modality)) for method, params, _ in variants]
+    configs = [(method, _method_config(method, params, request, dataset, category)) for method, params, _ in variants]
     named = [(*config, label) for config, label in zip(configs, _labels(variants), strict=True)]
     for seed, (method, config, label) in itertools.product(request.seeds, named):
         yield Cell(
@@ -133,9 +133,11 @@ def _labels(variants: list[_Variant]) -> list[str]:
     return labels
 
 
-def _method_config(name: str, params: Mapping[str, Any], request: Request, modality: Modality) -> MethodConfig:
+def _method_config(
+    name: str, params: Mapping[str, Any], request: Request, dataset: Dataset, category: str
+) -> MethodConfig:
     kind = method_class(name).config_class
-    merged = {**kind.preset(request.budget, modality), **params, **method_entry(name).fixed}
+    merged = {**kind.suited(request.budget, dataset, category), **params, **method_entry(name).fixed}
     config = validate(kind, merged, prefix="method.", owner=name)
     files = {key: str(path.expanduser().absolute()) for key, path in config.input_files().items()}
     config = config.model_copy(update=files)  # Absolute, for workers change directory.

@@ -25,7 +25,7 @@ def reproduce_command(
     seed: int,
 ) -> str:
     """``adbench run ...`` with every value that differs from what the same words would choose by themselves."""
-    preset = type(config).preset(request.budget, dataset.modality(category))
+    preset = type(config).suited(request.budget, dataset, category)
     expected = type(config)(**{**preset, **method_entry(method).fixed})
     words = [
         f"suite={request.source or request.name}",

@@ -15,6 +15,7 @@ from adbench.methods.base import Context
 from adbench.methods.ckaad import CKAAD, CKAADConfig, discriminator_loss, reconstruction_loss, sum_over
 from adbench.methods.ckaad_networks import FeatureAutoencoder, ImageDiscriminator, PatchDiscriminator
 from adbench.methods.registry import method_entry
+from adbench.methods.training import Batch
 
 Sets = Callable[[int], Any]
 
@@ -203,15 +204,15 @@ def test_each_step_moves_its_own_network_and_the_losses_are_those_of_the_paper(
     steps, seen = Steps(method, monkeypatch), []
     take = method.train_step
 
-    def watched(indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def watched(batch: Batch) -> dict[str, Tensor]:
         assert method._normals is not None and method._anomalies is not None
-        batch = method._normals.batch(indices, torch.device("cpu"))
-        state = generator.get_state()
-        picked = torch.randint(len(method._anomalies), (4,), generator=generator)
-        generator.set_state(state)
+        normals = method._normals.batch(batch.indices, torch.device("cpu"))
+        state = batch.generator.get_state()
+        picked = torch.randint(len(method._anomalies), (4,), generator=batch.generator)
+        batch.generator.set_state(state)
         anomalies = method._anomalies.batch(picked, torch.device("cpu"))
-        losses = take(indices, generator)
-        seen.append((batch, anomalies, {name: value.item() for name, value in losses.items()}))
+        losses = take(batch)
+        seen.append((normals, anomalies, {name: value.item() for name, value in losses.items()}))
         raise KeyboardInterrupt  # one step is enough
 
     monkeypatch.setattr(method, "train_step", watched)
@@ -284,10 +285,10 @@ def test_which_anomalies_are_learned_from(
     counts = []
     take = method.train_step
 
-    def counting(indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def counting(batch: Batch) -> dict[str, Tensor]:
         assert method._anomalies is not None
         counts.append(len(method._anomalies))
-        return take(indices, generator)
+        return take(batch)
 
     monkeypatch.setattr(method, "train_step", counting)
     method.fit(sets.train, sets.labelled if labelled else sets.none)

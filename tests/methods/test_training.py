@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from adbench.datasets.cache import Cache
 from adbench.methods import training
 from adbench.methods.base import Context
-from adbench.methods.training import TrainingDivergedError, epoch_seed, optimise, train
+from adbench.methods.training import Batch, TrainingDivergedError, epoch_seed, optimise, train
 
 
 class StoppedError(BaseException):
@@ -27,22 +27,27 @@ class StoppedError(BaseException):
 
 
 class Regression:
-    """A small network with momentum, and with randomness in every step unless ``noise`` is 0."""
+    """A small network with momentum, and with randomness in every step."""
 
-    def __init__(self, noise: float = 0.1) -> None:
+    def __init__(self) -> None:
         generator = torch.Generator().manual_seed(5)
         self.inputs = torch.randn((24, 3), generator=generator)
         self.targets = self.inputs.sum(dim=1, keepdim=True).sin()
-        self.noise = noise
         torch.manual_seed(7)
         self.network = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=0.01)
         self.batches: list[list[int]] = []
+        self.epochs: list[int] = []
 
-    def train_step(self, indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        self.batches.append(indices.tolist())
-        inputs = self.inputs[indices] + self.noise * torch.randn((len(indices), 3), generator=generator)
-        loss = (self.network(inputs) - self.targets[indices]).square().mean()
+    def start_epoch(self, epoch: int) -> None:
+        self.epochs.append(epoch)
+
+    def train_step(self, batch: Batch) -> dict[str, Tensor]:
+        self.batches.append(batch.indices.tolist())
+        noise = batch.draw(torch.device("cpu"), lambda generator: torch.randn(3, generator=generator))
+        shift = 0.1 * batch.share(torch.randn((batch.total, 1), generator=batch.generator))
+        inputs = self.inputs[batch.indices] + 0.1 * noise + shift
+        loss = (self.network(inputs) - self.targets[batch.indices]).square().mean()
         optimise(loss, self.optimizer, self.network.parameters(), clip_norm=1.0)
         return {"loss": loss, "twice": 2 * loss}
 
@@ -90,8 +95,8 @@ def test_every_epoch_shows_every_image_once_in_a_new_order() -> None:
 
 def test_reported_losses_are_means_over_the_steps() -> None:
     class Counter(Regression):
-        def train_step(self, indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-            return {"loss": torch.tensor(float(len(indices)))}
+        def train_step(self, batch: Batch) -> dict[str, Tensor]:
+            return {"loss": torch.tensor(float(len(batch.indices)))}
 
     history: History = {}
     train(Counter(), context(history), n_images=24, batch_size=7, epochs=1)
@@ -118,6 +123,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path: Path, stop_at: int) ->
     resumed, history = trained(tmp_path / "new")
     # The epoch whose report stopped the run is repeated; those before it are only reported again.
     assert len(resumed.batches) == 4 * (7 - stop_at)
+    assert whole.epochs == [0, 1, 2, 3, 4, 5] and resumed.epochs == whole.epochs[stop_at - 1 :]
     assert torch.equal(resumed.weights, whole.weights)
     assert history == whole_history
 
@@ -127,10 +133,10 @@ def test_an_interruption_within_an_epoch(tmp_path: Path, monkeypatch: pytest.Mon
     method = Regression()
     step = method.train_step
 
-    def dying(indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def dying(batch: Batch) -> dict[str, Tensor]:
         if len(method.batches) == 14:
             raise KeyboardInterrupt
-        return step(indices, generator)
+        return step(batch)
 
     monkeypatch.setattr(method, "train_step", dying)
     with pytest.raises(KeyboardInterrupt):
@@ -191,8 +197,8 @@ def test_a_checkpoint_is_one_file_and_no_code(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_stops_the_run(value: float) -> None:
     class Diverging(Regression):
-        def train_step(self, indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-            losses = super().train_step(indices, generator)
+        def train_step(self, batch: Batch) -> dict[str, Tensor]:
+            losses = super().train_step(batch)
             return {**losses, "energy": torch.tensor(value if len(self.batches) == 6 else 1.0)}
 
     history: History = {}
@@ -224,12 +230,12 @@ def one_of_two(folder: Path, rank: int) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     history: History = {}
-    method = Regression(noise=0.0)
+    method = Regression()
     train(method, context(history), n_images=24, batch_size=8, epochs=4)
 
     class Diverging(Regression):
-        def train_step(self, indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-            losses = super().train_step(indices, generator)
+        def train_step(self, batch: Batch) -> dict[str, Tensor]:
+            losses = super().train_step(batch)
             ends = rank == 1 and len(self.batches) == 3
             return {**losses, "odd": torch.tensor(float("nan") if ends else 1.0)}
 
@@ -256,7 +262,7 @@ def test_two_processes_train_as_one_and_see_a_divergence_together(tmp_path: Path
         for worker in workers:
             worker.kill()
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
-    alone = Regression(noise=0.0)
+    alone = Regression()
     history: History = {}
     train(alone, context(history), n_images=24, batch_size=8, epochs=4)
     shared = [sorted(a + b) for a, b in zip(first["batches"], second["batches"], strict=True)]

@@ -87,7 +87,7 @@ def test_a_raising_method_is_a_failed_row(plan_of: PlanOf, here: Surroundings, f
 def test_a_diverging_loss_is_a_failed_row(
     plan_of: PlanOf, here: Surroundings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def nan_step(self: CKAAD, indices: Tensor, generator: object) -> Mapping[str, Tensor]:
+    def nan_step(self: CKAAD, batch: object) -> Mapping[str, Tensor]:
         return {"loss": Tensor([math.nan]).squeeze()}
 
     monkeypatch.setattr(CKAAD, "train_step", nan_step)
