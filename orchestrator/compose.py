@@ -14,7 +14,7 @@ from adbench.datasets.parameters import validate
 from adbench.orchestrator.overrides import Overrides
 from adbench.orchestrator.request import DatasetSpec, MethodSpec, Request
 
-SETTABLE = set(Request.model_fields) - {"name", "source", "title", "description", "methods", "datasets"}
+SETTABLE = set(Request.model_fields) - {"name", "source", "title", "description", "methods", "datasets", "claims"}
 _SUITES_REMEDY = "`adbench ls suites` lists them; your own suite is a path ending in .yaml"
 
 

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,7 @@ def make_plan(request: Request, overrides: Overrides) -> Plan:
             splits[f"{spec.name}-{category}-{split.hash}"] = split
             for cell in _cells_of(spec.name, dataset, category, split, request, variants):
                 cells.setdefault(cell.run_id, cell)
+    _refuse_ambiguous_claims(request, tuple(cells.values()))
     return Plan(request, tuple(cells.values()), splits)
 
 
@@ -163,6 +165,18 @@ def _refuse_unplaced(room: str, given: Mapping[str, Any], known: list[set[str]])
         if not any(key in names for names in known):
             names = set().union(*known)
             raise unknown_name(f"parameter of the chosen {room}s", key, names, f"`adbench show {room} NAME` explains")
+
+
+def _refuse_ambiguous_claims(request: Request, cells: tuple[Cell, ...]) -> None:
+    """A side of a claim has one run in each place, or none where overrides left it out."""
+    sides = [(claim.text, side) for claim in request.claims for side in (claim.better, claim.than)]
+    for text, side in sides:
+        places = Counter((c.dataset, c.category, c.seed) for c in cells if side.covers(c.method, c.params))
+        if any(count > 1 for count in places.values()):
+            raise RequestError(
+                f"claim '{text}': several cells of {side.method} {side.params} in one category and seed",
+                remedy="give the claim's side the parameters that tell them apart",
+            )
 
 
 def _open_all(request: Request, overrides: Overrides) -> list[tuple[DatasetSpec, Dataset]]:

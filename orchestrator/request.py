@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from adbench.benchmark_suites.claims import Claim
 from adbench.reports.schema import METRIC_COLUMNS
 
 Budget = Literal["smoke", "quick", "full"]
@@ -38,6 +39,7 @@ class Request(_Frozen):
     description: str = ""
     methods: tuple[MethodSpec, ...] = Field(min_length=1)
     datasets: tuple[DatasetSpec, ...] = Field(min_length=1)
+    claims: tuple[Claim, ...] = ()
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1, description="training seeds")
     budget: Budget = Field(
         default="quick", description="smoke: seconds a cell; quick: tens of seconds; full: papers'"

@@ -25,6 +25,7 @@ from adbench.orchestrator.events import CellFinished, Event, LaneMessage
 from adbench.orchestrator.plan import Plan
 from adbench.orchestrator.request import Request
 from adbench.orchestrator.run_cell import Surroundings
+from adbench.reports.claims import Verdict, verdicts
 from adbench.reports.errors import StoreError
 from adbench.reports.page import render_page
 from adbench.reports.schema import PlannedCell, SuitePlan
@@ -54,6 +55,7 @@ class Outcome:
     notes: tuple[tuple[str, int], ...]
     """Warnings that runs gave, each with the number of runs."""
     page: Path
+    claims: tuple[Verdict, ...]
     seconds: float
 
 
@@ -153,6 +155,7 @@ def execute(plan: Plan, options: RunOptions) -> Outcome:
                 _launch(plan.request, todo, surroundings, handle)
         store.compact()
         page = render_page(store)
+        judged = judge_claims(plan, store)
     return Outcome(
         already=already,
         ok=tally.ok,
@@ -160,6 +163,7 @@ def execute(plan: Plan, options: RunOptions) -> Outcome:
         not_run=len(plan.cells) - already - tally.done,
         notes=tuple(notes.most_common()),
         page=page,
+        claims=judged,
         seconds=time.monotonic() - began,
     )
 
@@ -183,7 +187,17 @@ def summary(outcome: Outcome) -> list[str]:
     lines = [f"{', '.join(counts)} in {format_seconds(outcome.seconds)}"]
     lines += [f"  FAILED {label}: {reason}" for label, reason in outcome.failures]
     lines += [f"  note ({count} run(s)): {text}" for text, count in outcome.notes]
+    lines += [f"  {verdict.claim.kind}: {verdict.line}" for verdict in outcome.claims]
     return [*lines, f"leaderboard: {outcome.page}"]
+
+
+def judge_claims(plan: Plan, store: ResultStore) -> tuple[Verdict, ...]:
+    """What the plan's recorded runs say of the claims that its suite makes."""
+    if not plan.request.claims:
+        return ()
+    planned = {cell.run_id for cell in plan.cells}
+    runs = store.runs()
+    return tuple(verdicts(plan.request.claims, runs[runs["run_id"].isin(planned)], store.images(planned)))
 
 
 def _launch(request: Request, todo: list[Cell], surroundings: Surroundings, handle: Callable[[Event], bool]) -> None:

@@ -38,6 +38,7 @@ from adbench.reports.schema import (
     RunRecord,
     RunResult,
     SplitMaps,
+    TrainingMaps,
 )
 
 _FEW = 10
@@ -77,6 +78,7 @@ class _Progress:
     history: list[tuple[int, str, float]] = field(default_factory=list)
     gallery: Gallery | None = None
     maps: tuple[SplitMaps, ...] = ()
+    training_maps: tuple[TrainingMaps, ...] = ()
     notes: list[str] = field(default_factory=list)
 
 
@@ -116,6 +118,7 @@ def run_cell(cell: Cell, surroundings: Surroundings, report: Report = lambda ste
         history=tuple(progress.history),
         gallery=progress.gallery,
         maps=progress.maps,
+        training_maps=progress.training_maps,
     )
 
 
@@ -156,6 +159,10 @@ def _execute(cell: Cell, surroundings: Surroundings, report: Report, progress: _
     progress.facts["predict_ms_per_image"] = milliseconds / (len(sets["val"]) + len(sets["test"]))
     judge = Judge(dataset, cell.category, device=context.device, threads=surroundings.threads)
     _evaluate(judge, sets, predictions, surroundings.maps, progress)
+    if surroundings.maps != "none":
+        progress.training_maps = tuple(
+            TrainingMaps(name=kept.name, image_ids=kept.image_ids, maps=kept.maps) for kept in method.kept_maps()
+        )
     if context.checkpoint_dir:
         shutil.rmtree(context.checkpoint_dir, ignore_errors=True)
 

@@ -82,6 +82,12 @@ def outcome_json(outcome: Outcome) -> str:
             "failed": [{"cell": label, "error": reason} for label, reason in outcome.failures],
             "not_run": outcome.not_run,
             "page": str(outcome.page),
+            "claims": [
+                {"claim": verdict.claim.text, "kind": verdict.claim.kind, "metric": verdict.metric}
+                | {"difference": verdict.difference, "low": verdict.low, "high": verdict.high}
+                | {"outcome": verdict.outcome}
+                for verdict in outcome.claims
+            ],
             "seconds": round(outcome.seconds, 1),
         }
     )

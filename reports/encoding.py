@@ -4,7 +4,7 @@ import dataclasses
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar, get_origin
 
@@ -30,6 +30,7 @@ from adbench.reports.schema import (
     RunResult,
     SplitMaps,
     SuitePlan,
+    TrainingMaps,
 )
 
 _Kind = TypeVar("_Kind", PlannedCell, SuitePlan)
@@ -169,6 +170,32 @@ def load_maps(data: bytes, split: EvalSplit) -> SplitMaps:
     """The maps that maps_bytes wrote. Unpickles nothing."""
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         return SplitMaps(split=split, image_ids=tuple(map(str, arrays["image_ids"])), maps=arrays["maps"])
+
+
+def training_maps_bytes(kept: Sequence[TrainingMaps]) -> bytes | None:
+    """The .npz file of maps over training images, None if there are none."""
+    if not kept:
+        return None
+    arrays: dict[str, Any] = {"names": np.array([_text(maps.name) for maps in kept])}
+    for index, maps in enumerate(kept):
+        arrays[f"image_ids_{index}"] = np.array([_text(name) for name in maps.image_ids], dtype=np.str_)
+        arrays[f"maps_{index}"] = np.rint(np.clip(maps.maps, 0, 1) * 255).astype(np.uint8)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def load_training_maps(data: bytes) -> tuple[TrainingMaps, ...]:
+    """The maps that training_maps_bytes wrote. Unpickles nothing."""
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        return tuple(
+            TrainingMaps(
+                name=str(name),
+                image_ids=tuple(map(str, arrays[f"image_ids_{index}"])),
+                maps=arrays[f"maps_{index}"].astype(np.float32) / 255,
+            )
+            for index, name in enumerate(arrays["names"])
+        )
 
 
 def plan_bytes(plan: SuitePlan) -> bytes:

@@ -134,6 +134,18 @@ class SplitMaps:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrainingMaps:
+    """Maps over training images that show how a method came to what it learned, such as pseudo-labels of a round.
+
+    ``maps`` float32 [N, S, S] in [0, 1]; they are kept in 256 levels.
+    """
+
+    name: str
+    image_ids: tuple[str, ...]
+    maps: NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunResult:
     """All that one executed cell leaves behind. ``history`` rows are (step, name, value)."""
 
@@ -142,6 +154,7 @@ class RunResult:
     history: tuple[tuple[int, str, float], ...] = ()
     gallery: Gallery | None = None
     maps: tuple[SplitMaps, ...] = ()
+    training_maps: tuple[TrainingMaps, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,7 @@ from adbench.reports.schema import (
     RunResult,
     SplitMaps,
     SuitePlan,
+    TrainingMaps,
 )
 
 SCHEMAS: dict[str, pa.Schema] = {"runs": RUNS_SCHEMA, "images": IMAGES_SCHEMA, "history": HISTORY_SCHEMA}
@@ -36,6 +37,7 @@ COMPACTION_THRESHOLD = 200
 READ_ATTEMPTS = 20
 READ_PAUSE_SECONDS = 0.05
 _GALLERY = ".npz"
+_TRAINING_MAPS = "-training.npz"
 _MAPS: dict[EvalSplit, str] = {"val": "-val.npz", "test": "-test.npz"}
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 
@@ -100,6 +102,7 @@ class ResultStore:
             f"images/{run_id}.parquet": encoding.images_bytes(result),
             f"history/{run_id}.parquet": encoding.history_bytes(result),
             f"maps/{run_id}{_GALLERY}": encoding.gallery_bytes(result.gallery),
+            f"maps/{run_id}{_TRAINING_MAPS}": encoding.training_maps_bytes(result.training_maps),
             **{f"maps/{run_id}{ending}": kept.get(split) for split, ending in _MAPS.items()},
         }
         return self._record(result.record, contents)
@@ -116,7 +119,7 @@ class ResultStore:
             for table in ("images", "history")
         }
         with self._folder.explained("read the results folder"):
-            for ending in (_GALLERY, *_MAPS.values()):
+            for ending in (_GALLERY, _TRAINING_MAPS, *_MAPS.values()):
                 kept = f"maps/{source}{ending}"
                 contents[f"maps/{run_id}{ending}"] = _Copy(kept) if self._folder.exists(kept) else None
         return self._record(record, contents)
@@ -163,6 +166,14 @@ class ResultStore:
                 return encoding.load_maps(self._folder.read(f"maps/{run_id}{_MAPS[split]}"), split)
             except FileNotFoundError:
                 return None
+
+    def training_maps(self, run_id: str) -> tuple[TrainingMaps, ...]:
+        """Maps over training images that a run kept, in its order."""
+        with self._folder.explained("read the results folder"):
+            try:
+                return encoding.load_training_maps(self._folder.read(f"maps/{run_id}{_TRAINING_MAPS}"))
+            except FileNotFoundError:
+                return ()
 
     def write_split(self, name: str, table: pd.DataFrame) -> None:
         """Keep a split as splits/<name>.csv, unless it is there already; odd characters are %-escaped."""

@@ -29,6 +29,7 @@ from adbench.reports.schema import (
     PlannedCell,
     RunResult,
     SplitMaps,
+    TrainingMaps,
     SuitePlan,
 )
 from adbench.reports.store import ResultStore
@@ -121,6 +122,25 @@ def test_scores_and_maps_come_back_as_they_were(store: ResultStore, make_result:
     assert same_gallery(tuple(store.scores(run_id).values()), result.images)
     empty = store.scores("unknown")["val"]
     assert len(empty.image_ids) == len(empty.labels) == len(empty.scores) == 0
+
+
+def test_maps_over_training_images_come_back_in_256_levels(store: ResultStore, make_result: MakeResult) -> None:
+    rng = np.random.default_rng(0)
+    rounds = tuple(
+        TrainingMaps(name=f"round {n}", image_ids=("a", "b/c")[:n], maps=rng.random((n, 5, 5), dtype=np.float32))
+        for n in (1, 2)
+    )
+    plain, result = make_result(run_id="plain"), make_result(run_id="r-m1")
+    store.append(dataclasses.replace(result, training_maps=rounds))
+    store.append(plain)
+    store.append_rescored(dataclasses.replace(result.record, run_id="r-m2"), "r-m1")
+    assert store.training_maps("plain") == ()
+    for run_id in ("r-m1", "r-m2"):
+        kept = store.training_maps(run_id)
+        assert [(maps.name, maps.image_ids) for maps in kept] == [(maps.name, maps.image_ids) for maps in rounds]
+        for found, given in zip(kept, rounds, strict=True):
+            assert found.maps.dtype == np.float32
+            np.testing.assert_allclose(found.maps, given.maps, atol=0.5001 / 255)
 
 
 def test_the_record_of_a_row_gives_the_row_again(store: ResultStore, make_result: MakeResult) -> None:
