@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from adbench.datasets.base import Mask, Role, Sample
 from adbench.datasets.cache import Cache
@@ -47,16 +48,27 @@ def one_thread() -> Iterator[None]:
 def tiny_sets(
     tmp_path_factory: pytest.TempPathFactory, mvtec_folder: Callable[..., Path]
 ) -> Callable[[int], TinySets]:
-    """The tiny sets at an image size in pixels."""
+    """The tiny sets at an image size in pixels: of square colour images if it is even, of oblong grey ones if odd."""
     root = tmp_path_factory.mktemp("tiny") / "grating"
-    mvtec_folder(root, train=12, test=8, defects={"blob": 8}, labelled={"blob": 4}, size=(80, 80))
+    shown = {"train": 12, "test": 8, "defects": {"blob": 8}, "labelled": {"blob": 4}}
+    mvtec_folder(root, **shown, size=(80, 80))
+    for path in mvtec_folder(root.with_name("grey") / "grating", **shown, size=(80, 61)).rglob("*.png"):
+        Image.open(path).convert("L").save(path)
+    return lambda size: tiny_sets_of(root if size % 2 == 0 else root.with_name("grey") / "grating", size)
+
+
+@pytest.fixture(scope="session", name="tiny_sets_of")
+def tiny_sets_of_folder() -> Callable[[Path, int], TinySets]:
+    """The maker of tiny sets from a folder."""
+    return tiny_sets_of
+
+
+def tiny_sets_of(root: Path, size: int) -> TinySets:
+    """The tiny sets of a folder."""
     dataset = Unmasked(FolderConfig(root=str(root)))
 
-    def at(size: int) -> TinySets:
-        def of(role: Role | None, step: int = 1) -> ImageSet:
-            chosen = [sample for sample in dataset.samples("grating") if sample.role == role]
-            return ImageSet(dataset, "grating", chosen[::step], size, Cache(root.with_name("cache")))
+    def of(role: Role | None, step: int = 1) -> ImageSet:
+        chosen = [sample for sample in dataset.samples("grating") if sample.role == role]
+        return ImageSet(dataset, "grating", chosen[::step], size, Cache(root.with_name("cache")))
 
-        return TinySets(of("train"), of("labelled"), of(None), of("test"), of("train", -1))
-
-    return at
+    return TinySets(of("train"), of("labelled"), of(None), of("test"), of("train", -1))

@@ -1,6 +1,7 @@
 """What every registered method must keep, whatever it computes."""
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 from adbench.datasets.base import Modality
 from adbench.datasets.cache import Cache
 from adbench.datasets.errors import RequestError
+from adbench.datasets.imageset import ImageSet
 from adbench.datasets.parameters import validate
 from adbench.methods.base import Choice, Context, Method, MethodConfig, Search
 from adbench.methods.registry import method_class, method_entry, methods
@@ -19,24 +21,52 @@ NAMES = tuple(methods())
 BUDGETS = ("smoke", "quick", "full")
 MODALITIES: tuple[Modality, ...] = ("industrial", "medical")
 Sets = Callable[[int], Any]
+SHORT = {"epochs": 4, "batch_size": 4}
+"""More than the smoke preset, so that there is something to learn."""
 
 
 def config_of(name: str, **params: Any) -> MethodConfig:
-    """The smoke preset at a few epochs more, so that there is something to learn."""
+    """The smoke preset at a few epochs more."""
     kind = method_class(name).config_class
-    preset = kind.preset("smoke", "industrial")
-    short = {key: value for key, value in {"epochs": 4, "batch_size": 4}.items() if key in kind.model_fields}
-    return validate(kind, {**preset, **short, **method_entry(name).fixed, **params}, prefix="method.", owner=name)
+    short = {key: value for key, value in SHORT.items() if key in kind.model_fields}
+    given = {**kind.preset("smoke", "industrial"), **short, **method_entry(name).fixed, **params}
+    return validate(kind, given, prefix="method.", owner=name)
+
+
+def built(name: str, size: int, seed: int = 0, cache: Cache | None = None, device: str = "cpu") -> Method:
+    config = config_of(name)
+    config.check(size)
+    context = Context(seed=seed, device=torch.device(device), image_size=size, cache=cache or Cache(None))
+    return method_class(name)(config, context)
 
 
 def fitted(name: str, sets: Any, size: int, seed: int = 0, cache: Cache | None = None) -> Method:
-    config = config_of(name)
-    config.check(size)
-    context = Context(seed=seed, device=torch.device("cpu"), image_size=size, cache=cache or Cache(None))
-    method = method_class(name)(config, context)
-    ratio, _ = config.labelled_request()
+    method = built(name, size, seed, cache)
+    ratio, _ = method.config.labelled_request()
     method.fit(sets.train, sets.labelled if ratio else sets.none)
     return method
+
+
+class OwnRows:
+    """The decoded images of a category, of which only those of one split may be read, and not all at once."""
+
+    def __init__(self, pixels: Any, allowed: Iterable[int]) -> None:
+        self._pixels, self._allowed = pixels, set(allowed)
+
+    def __getitem__(self, rows: Any) -> Any:
+        asked = set(np.atleast_1d(rows).tolist())
+        assert asked <= self._allowed, f"images {sorted(asked - self._allowed)} are not of this split"
+        return self._pixels[rows]
+
+    def __array__(self) -> Any:
+        raise AssertionError("all images of the category were asked for")
+
+
+def guarded(images: ImageSet) -> ImageSet:
+    """The same images in a set that raises when an image of another split, or any mask, is touched."""
+    guard = copy.copy(images)
+    guard._pixels = OwnRows(images._pixels, images._rows.tolist())  # type: ignore[assignment]
+    return guard
 
 
 @pytest.mark.slow
@@ -66,10 +96,12 @@ def test_fit_predict_save_load(name: str, size: int, tiny_sets: Sets, tmp_path: 
     twin = fitted(name, sets, size).predict(sets.test)
     assert np.array_equal(twin.scores, prediction.scores) and np.array_equal(twin.maps, prediction.maps)
 
-    # Saved and loaded into a fresh object.
+    # Saved and loaded into a fresh object, or into one that learned otherwise.
     torch.save(method.state_dict(), tmp_path / "state.pt")
-    fresh = method_class(name)(config_of(name), Context(99, torch.device("cpu"), size, Cache(None)))
-    assert not np.array_equal(fresh.predict(sets.test).scores, prediction.scores)
+    fresh = built(name, size, seed=99)
+    if size == 64:
+        fresh.fit(sets.backwards, sets.none)
+        assert not np.array_equal(fresh.predict(sets.test).scores, prediction.scores)
     fresh.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     loaded = fresh.predict(sets.test)
     assert np.array_equal(loaded.scores, prediction.scores) and np.array_equal(loaded.maps, prediction.maps)
@@ -97,8 +129,27 @@ def test_reports_stop_requests_seeds_and_empty_sets(name: str, tiny_sets: Sets) 
 
     method = method_class(name)(config_of(name), Context(0, torch.device("cpu"), 64, Cache(None), stop))
     with pytest.raises(StoppedError):
-        method.fit(sets.train, sets.labelled)
+        method.fit(guarded(sets.train), guarded(sets.labelled))
     assert steps == [1, 2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_fit_sees_its_own_images_only(name: str, tiny_sets: Sets) -> None:
+    sets = tiny_sets(64)
+    with pytest.raises(AssertionError, match="not of this split"):  # the guard works
+        guarded(sets.train)._pixels[sets.test._rows[0]]
+    method = built(name, 64)
+    method.fit(guarded(sets.train), guarded(sets.labelled))
+    shown = {*sets.train.ids, *sets.labelled.ids}
+    for kept in method.kept_maps():
+        assert set(kept.image_ids) <= shown and kept.name
+        assert kept.maps.shape == (len(kept.image_ids), 64, 64) and kept.maps.dtype == np.float32
+        assert kept.maps.min() >= 0 and kept.maps.max() <= 1
+    # And prediction sees one set: its images, in any order and split of its own.
+    whole, parts = method.predict(guarded(sets.test)), [method.predict(sets.backwards), method.predict(sets.train)]
+    np.testing.assert_allclose(parts[0].scores[::-1], parts[1].scores, atol=1e-4, rtol=1e-3)
+    assert len(whole.scores) == 16
 
 
 @pytest.mark.slow
@@ -112,6 +163,41 @@ def test_an_image_s_prediction_does_not_depend_on_its_batch(name: str, tiny_sets
         alone = [method.predict_batch(images[n : n + 1]) for n in range(4)]
     torch.testing.assert_close(torch.cat([score for score, _ in alone]), scores[:4], atol=1e-4, rtol=1e-3)
     torch.testing.assert_close(torch.cat([found for _, found in alone]), maps[:4], atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_what_cannot_be_judged_is_refused(name: str, tiny_sets: Sets) -> None:
+    sets = tiny_sets(64)
+    method = fitted(name, sets, 64)
+    images = torch.from_numpy(sets.test.pixels([0, 8])).permute(0, 3, 1, 2) / 255.0
+    for value in (float("nan"), float("inf")):
+        broken = images.clone()
+        broken[1, 0, 5, 5] = value
+        with pytest.raises(ValueError, match="NaN or infinite"):
+            method.predict_batch(broken)
+    for shape in ((2, 3, 65, 64), (2, 2, 64, 64), (3, 64, 64)):
+        with pytest.raises(ValueError, match="can be judged"):
+            method.predict_batch(torch.zeros(shape))
+    grey = images.mean(dim=1, keepdim=True)
+    one, three = method.predict_batch(grey), method.predict_batch(grey.expand(-1, 3, -1, -1))
+    assert torch.equal(one[0], three[0]) and torch.equal(one[1], three[1])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("name", NAMES)
+def test_processor_and_gpu_agree(name: str, tiny_sets: Sets) -> None:
+    sets = tiny_sets(64)
+    method, on_gpu = fitted(name, sets, 64), built(name, 64, seed=99, device="cuda")
+    on_gpu.load_state_dict({key: value.cuda() for key, value in method.state_dict().items()})
+    first, second = method.predict(sets.test), on_gpu.predict(sets.test)
+    # bfloat16 has eight bits: the images are ranked alike, but not equal.
+    assert np.corrcoef(first.scores, second.scores)[0, 1] > 0.99
+    assert np.corrcoef(first.maps.ravel(), second.maps.ravel())[0, 1] > 0.98
+    trained = built(name, 64, device="cuda")
+    trained.fit(sets.train, sets.labelled)
+    assert roc_auc_score(sets.test.labels, trained.predict(sets.test).scores) > 0.7
 
 
 @pytest.mark.parametrize("name", NAMES)
