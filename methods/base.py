@@ -61,7 +61,8 @@ class MethodConfig(BaseModel):
         return (0.0, 0)
 
     def input_files(self) -> dict[str, Path]:
-        """Files by the parameter that names them: their content, not their place, is part of a cell's identity."""
+        """Files or folders by the parameter that names them: their content, not their place, is part of a cell's
+        identity."""
         return {}
 
     def check(self, image_size: int) -> None:

@@ -15,7 +15,8 @@ GRAMMAR = "key=value, key=a,b, key=[a,b], key=range(0,5), +key=value or ~key"
 _SELECTORS = {"method", "dataset", "category", "seed"}
 _BARE_NAME = re.compile(r"[\w.-]+")
 # What the shell hands us as one word may hold characters that the grammar wants quoted.
-_FREE_TEXT = {"suite", "out", "data_root", "cache_dir", "address", "dataset.root", "method.weights"}
+_PATHS = {f"method.{key}" for key in ("weights", "rules", "textures", "teacher_weights", "imagenette")}
+_FREE_TEXT = {"suite", "out", "data_root", "cache_dir", "address", "dataset.root", *_PATHS}
 
 
 @dataclass

@@ -109,6 +109,11 @@ def _cells_of(
 
 @functools.cache
 def _content_hash(path: Path) -> str:
+    """Of a file, or of all files of a folder with their places in it."""
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        lines = "\n".join(f"{file.relative_to(path).as_posix()} {_content_hash(file)}" for file in files)
+        return hashlib.sha256(lines.encode()).hexdigest()[:32]
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 
@@ -141,8 +146,12 @@ def _method_config(
     kind = method_class(name).config_class
     merged = {**kind.suited(request.budget, dataset, category), **params, **method_entry(name).fixed}
     config = validate(kind, merged, prefix="method.", owner=name)
-    files = {key: str(path.expanduser().absolute()) for key, path in config.input_files().items()}
-    config = config.model_copy(update=files)  # Absolute, for workers change directory.
+    files = {
+        key: str(path.expanduser().absolute())  # Workers change directory.
+        for key, path in config.input_files().items()
+        if path == Path(getattr(config, key))  # Another path: a name that the method knows, on every machine.
+    }
+    config = config.model_copy(update=files)
     config.check(request.pixels())
     return config
 

@@ -46,12 +46,20 @@ def _pipeline() -> str:
         return pipeline_report(Path(folder))
 
 
+def _methods() -> str:
+    from bench_methods import methods_report
+
+    with tempfile.TemporaryDirectory() as folder:
+        return methods_report(Path(folder))
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "metrics": _metrics,
     "gpu": _gpu,
     "streaming": _streaming,
     "bootstrap": _bootstrap,
     "pipeline": _pipeline,
+    "methods": _methods,
 }
 
 

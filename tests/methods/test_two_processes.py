@@ -72,7 +72,7 @@ def test_two_processes_learn_as_one(
 
 def one_of_two(root: Path, rank: int) -> None:
     """A process of a distributed run: trains every method."""
-    from conftest import tiny_sets_of  # beside this script, which runs without pytest
+    from conftest import tiny_sets_of  # type: ignore[import-not-found] # beside this script, which runs alone
 
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{root.parent}/meeting", rank=rank, world_size=2)

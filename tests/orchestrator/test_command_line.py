@@ -63,6 +63,45 @@ def test_failures_are_listed_and_do_not_stop_the_others(adbench: Adbench, faulty
     assert "2 cells: 2 to run, 0 already recorded" in adbench("run", *QUICK[:1], "method=raises", "--dry-run").output
 
 
+def test_a_suite_s_claims_are_judged_at_the_end(adbench: Adbench, faulty_methods: Path) -> None:
+    data = {"name": "phantom", "categories": ["weave"], "params": {"size": 32, "n_train": 4, "n_labelled": 2}}
+    sides = {"better": {"method": "brightness"}, "than": {"method": "padim"}}
+    claim = {"text": "brightness is enough", "metrics": ["image_auroc", "pixel_auroc"], **sides}
+    suite = {"methods": ["brightness", "padim"], "datasets": [data], "seeds": [0, 1, 2], "budget": "smoke"}
+    Path("mine.yaml").write_text(yaml.safe_dump({**suite, "claims": [claim]}))
+    first = adbench("run", "suite=mine.yaml", "launcher=inprocess", "image_size=32")
+    assert first.exit_code == 0, first.output
+    runs = _runs().groupby("method")["image_auroc"].mean()
+    gain = f"{runs['brightness'] - runs['padim']:+.3f}"
+    assert f"claim: brightness is enough: image_auroc {gain} [" in first.output
+    assert "over 1 categories, 3 seed(s): " in first.output
+    lines = adbench("run", "suite=mine.yaml", "launcher=inprocess", "image_size=32", "--json").stdout.splitlines()
+    judged = json.loads(lines[-1])["claims"]
+    assert [verdict["metric"] for verdict in judged] == ["image_auroc", "pixel_auroc"]
+    assert judged[0]["low"] <= judged[0]["difference"] <= judged[0]["high"]
+    alone = adbench("run", "suite=mine.yaml", "method=padim", "launcher=inprocess", "image_size=32")
+    assert "brightness is enough: image_auroc not measured" in alone.output
+
+
+def test_a_claim_whose_sides_are_mixtures_is_refused(adbench: Adbench) -> None:
+    claim = {
+        "text": "r helps",
+        "better": {"method": "ckaad"},
+        "than": {"method": "recon"},
+        "metrics": ["image_auroc"],
+    }
+    methods = ["recon", "ckaad", {"name": "ckaad", "params": {"gamma": 0.1}}]
+    suite = {"methods": methods, "datasets": ["phantom"], "claims": [claim]}
+    Path("mine.yaml").write_text(yaml.safe_dump(suite))
+    refused = adbench("run", "suite=mine.yaml", "category=weave", "--dry-run")
+    assert refused.exit_code == 2
+    assert "claim 'r helps': several cells of ckaad {} in one category and seed" in refused.output
+    claim["metrics"] = ["speed"]
+    Path("mine.yaml").write_text(yaml.safe_dump(suite))
+    refused = adbench("run", "suite=mine.yaml", "--dry-run")
+    assert refused.exit_code == 2 and "'speed' is no metric" in refused.output
+
+
 def test_fail_fast(adbench: Adbench, faulty_methods: Path) -> None:
     result = adbench("run", "suite=smoke", "method=raises,brightness", "launcher=inprocess", "--fail-fast")
     assert result.exit_code == 1

@@ -29,8 +29,8 @@ from adbench.reports.schema import (
     PlannedCell,
     RunResult,
     SplitMaps,
-    TrainingMaps,
     SuitePlan,
+    TrainingMaps,
 )
 from adbench.reports.store import ResultStore
 
