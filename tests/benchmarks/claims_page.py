@@ -1,8 +1,8 @@
 """What was measured of the papers' claims, from recorded runs, as the tables of docs/claims.md.
 
-    adbench run suite=claims_ckaad out=FOLDER                                 # measures
-    python tests/benchmarks/claims_page.py claims_ckaad [...] out=FOLDER      # prints the tables
-    python tests/benchmarks/claims_page.py claims_ckaad [...] out=FOLDER --write
+adbench run suite=claims_ckaad out=FOLDER                                 # measures
+python tests/benchmarks/claims_page.py claims_ckaad [...] out=FOLDER      # prints the tables
+python tests/benchmarks/claims_page.py claims_ckaad [...] out=FOLDER --write
 """
 
 import argparse
@@ -70,7 +70,8 @@ def _settings_table(runs: pd.DataFrame, images: pd.DataFrame, metrics: Sequence[
     def cell(estimate: Estimate | None) -> str:
         if estimate is None:
             return "-"
-        return f"{estimate.mean:.3f}" + ("" if estimate.low is None else f" ({estimate.low:.3f} - {estimate.high:.3f})")
+        interval = "" if estimate.low is None else f" ({estimate.low:.3f} - {estimate.high:.3f})"
+        return f"{estimate.mean:.3f}{interval}"
 
     rows = [
         [entry.label, *(cell(whole.metrics[name].estimates[index]) for name in shown)]

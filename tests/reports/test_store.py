@@ -138,9 +138,9 @@ def test_maps_over_training_images_come_back_in_256_levels(store: ResultStore, m
     for run_id in ("r-m1", "r-m2"):
         kept = store.training_maps(run_id)
         assert [(maps.name, maps.image_ids) for maps in kept] == [(maps.name, maps.image_ids) for maps in rounds]
-        for found, given in zip(kept, rounds, strict=True):
+        for found, appended in zip(kept, rounds, strict=True):
             assert found.maps.dtype == np.float32
-            np.testing.assert_allclose(found.maps, given.maps, atol=0.5001 / 255)
+            np.testing.assert_allclose(found.maps, appended.maps, atol=0.5001 / 255)
 
 
 def test_the_record_of_a_row_gives_the_row_again(store: ResultStore, make_result: MakeResult) -> None:
