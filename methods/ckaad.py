@@ -109,7 +109,7 @@ class CKAADConfig(WeaklySupervisedConfig):
 class CKAAD(Method):
     """Feature autoencoder g on a frozen backbone, trained against patch and image energies."""
 
-    version = "2"
+    version = "3"
     paper: ClassVar[str] = (
         "Fang et al., Boosting Fine-Grained Visual Anomaly Detection with Coarse-Knowledge-Aware "
         "Adversarial Learning, AAAI 2025, arXiv 2412.12850"
