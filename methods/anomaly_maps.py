@@ -21,6 +21,7 @@ def smooth(maps: Tensor, sigma_at_256: float) -> Tensor:
 
 
 @functools.lru_cache(maxsize=32)
+@torch.inference_mode(False)  # Made in a prediction or not, it may serve a training next.
 def _gaussian(size: int, sigma: float) -> Tensor:
     """[size, size]: row p holds what each pixel gives to pixel p, the border reflected. Two products with it blur an
     image, and take less time than convolutions with kernels of this width."""

@@ -24,6 +24,14 @@ def test_smoothing_is_a_gaussian_of_scaled_width(size: int, sigma: float) -> Non
     np.testing.assert_allclose(smoothed.numpy(), np.stack(expected), atol=2e-5)
 
 
+def test_what_a_prediction_left_serves_a_training() -> None:
+    with torch.inference_mode():
+        smooth(noise(41), 5.5)
+    maps = noise(41).requires_grad_()
+    (gradient,) = torch.autograd.grad(smooth(maps, 5.5).sum(), maps)
+    assert gradient.isfinite().all()
+
+
 def test_no_smoothing_at_zero() -> None:
     maps = noise(16)
     assert smooth(maps, 0.0) is maps
