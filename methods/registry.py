@@ -13,17 +13,63 @@ if TYPE_CHECKING:  # Listing methods must not import torch.
 
 @dataclass(frozen=True)
 class MethodEntry:
-    """A line of the table: ``target`` is MODULE:CLASS, ``fixed`` parameters make it a variant of that class."""
+    """A line of the table: ``target`` is MODULE:CLASS, ``fixed`` parameters make it a variant of that class.
+
+    ``extra`` is the optional extra of adbench-vision without which it cannot be imported, if any.
+    """
 
     target: str
     summary: str
     fixed: dict[str, Any] = field(default_factory=dict)
+    extra: str | None = None
 
 
 _TABLE = {
+    "anomalib_draem": MethodEntry(
+        "adbench.methods.anomalib_trained:AnomalibDRAEM",
+        "DRAEM of anomalib: a network repairs pseudo-anomalies, another segments them",
+        extra="anomalib",
+    ),
+    "anomalib_efficientad": MethodEntry(
+        "adbench.methods.anomalib_efficientad:AnomalibEfficientAD",
+        "EfficientAD of anomalib: a student and an autoencoder against a small teacher, whose weights are needed",
+        extra="anomalib",
+    ),
+    "anomalib_padim": MethodEntry(
+        "adbench.methods.anomalib_models:AnomalibPaDiM",
+        "PaDiM of anomalib: a Gaussian over frozen features at every place",
+        extra="anomalib",
+    ),
+    "anomalib_patchcore": MethodEntry(
+        "adbench.methods.anomalib_models:AnomalibPatchCore",
+        "PatchCore of anomalib: distance to the nearest of a bank of normal patches",
+        extra="anomalib",
+    ),
+    "anomalib_rd": MethodEntry(
+        "adbench.methods.anomalib_trained:AnomalibRD",
+        "Reverse Distillation of anomalib: a decoder rebuilds the features of a ResNet, whose weights are needed",
+        extra="anomalib",
+    ),
+    "anomalib_stfpm": MethodEntry(
+        "adbench.methods.anomalib_trained:AnomalibSTFPM",
+        "STFPM of anomalib: a student learns the frozen features of normal images",
+        extra="anomalib",
+    ),
     "ckaad": MethodEntry(
         "adbench.methods.ckaad:CKAAD",
         "feature reconstruction, kept from rebuilding anomalies by an adversary that knows a few labelled ones",
+    ),
+    "padim": MethodEntry(
+        "adbench.methods.padim:PaDiM",
+        "a Gaussian over frozen features at every place, Mahalanobis distance; nothing is trained",
+    ),
+    "kist": MethodEntry(
+        "adbench.methods.kist:KIST",
+        "reconstruction, kept from rebuilding what experts' rules find anomalous in a few labelled images",
+    ),
+    "patchcore": MethodEntry(
+        "adbench.methods.patchcore:PatchCore",
+        "distance to the nearest of a core-set of normal patches; nothing is trained",
     ),
     "recon": MethodEntry(
         "adbench.methods.ckaad:CKAAD",
@@ -40,6 +86,14 @@ _TABLE = {
             "elastic_alpha": 200.0,
             "elastic_sigma": 5.0,
         },
+    ),
+    "slsg": MethodEntry(
+        "adbench.methods.slsg:SLSG",
+        "a segmentation network with a graph over places, trained to find simulated anomalies",
+    ),
+    "ssae": MethodEntry(
+        "adbench.methods.ssae:SSAE",
+        "an autoencoder that learns to restore corrupted normal images; what it replaces is anomalous",
     ),
 }
 
@@ -62,13 +116,18 @@ def method_entry(name: str) -> MethodEntry:
 
 def method_class(name: str) -> "type[Method]":
     """The class behind a name."""
-    target = method_entry(name).target
-    module, _, attribute = target.partition(":")
+    entry = method_entry(name)
+    module, _, attribute = entry.target.partition(":")
     try:
         found: type[Method] = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
+        if entry.extra is not None and isinstance(error, ImportError):
+            raise RequestError(
+                f"method '{name}' needs a package that is not installed: {error}",
+                remedy=f"install adbench-vision[{entry.extra}]",
+            ) from error
         raise RequestError(
-            f"method '{name}' cannot be imported from {target}: {error}",
+            f"method '{name}' cannot be imported from {entry.target}: {error}",
             remedy="repair or uninstall the package that registers it in the group adbench.methods",
         ) from error
     return found

@@ -18,7 +18,7 @@ from adbench.methods.base import Context
 from adbench.methods.registry import method_class, method_entry, methods
 
 SIZE = 64
-NAMES = tuple(methods())
+NAMES = tuple(name for name, entry in methods().items() if entry.extra is None)
 
 
 def learn(name: str, sets: Any) -> dict[str, Any]:
