@@ -108,5 +108,6 @@ def _by_category(runs: pd.DataFrame, metric: str) -> dict[str, float]:
     table = ok.pivot_table(index=["dataset", "category", "seed"], columns="method", values=metric).dropna()
     if not set(_SIDES) <= set(table.columns):
         return {}
-    means = (table["better"] - table["than"]).groupby(level=["dataset", "category"]).mean()
-    return {f"{dataset}/{category}": float(value) for (dataset, category), value in means.items()}
+    gain = (table["better"] - table["than"]).reset_index(name="gain")
+    names = gain["dataset"] + "/" + gain["category"]
+    return {str(name): float(values.mean()) for name, values in gain["gain"].groupby(names)}

@@ -24,6 +24,7 @@ from bench_tables import table
 
 ROUNDS = 5
 SHOWN = 4
+LENGTHS = ("epochs", "steps", "iterations", "pretrain_iterations")
 DATA = {"n_train": 16, "n_labelled": 8, "n_val": 0, "n_val_anomalous": 0, "n_test": 16, "n_test_anomalous": 16}
 
 
@@ -58,8 +59,8 @@ def trained(name: str, size: int, budget: str, device: torch.device, cache: Cach
         role: ImageSet(dataset, "weave", [s for s in dataset.samples("weave") if s.role == role], size, cache)
         for role in ("train", "labelled")
     }
-    short = {key: 4 for key in ("epochs", "iterations", "pretrain_iterations") if key in kind.model_fields}
-    params = {**kind.preset(budget, "industrial"), **short, **method_entry(name).fixed}
+    short = {key: 4 for key in LENGTHS if key in kind.model_fields}
+    params: dict[str, Any] = {**kind.preset(budget, "industrial"), **short, **method_entry(name).fixed}
     method = method_class(name)(validate(kind, params), Context(0, device, size, cache))
     method.fit(sets["train"], sets["labelled"])
     return method
