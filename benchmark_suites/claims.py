@@ -26,7 +26,7 @@ class Side(_Frozen):
 
 
 class Claim(_Frozen):
-    """``better`` has better values of every one of ``metrics`` than ``than``, on the suite's data.
+    """``better`` has better values of ``metrics`` than ``than``, each judged by itself, on the suite's data.
 
     ``kind`` "control" is no claim of a paper, but a comparison without which a claim means little.
     """

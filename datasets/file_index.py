@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from adbench.datasets.cache import default_cache_dir
@@ -70,6 +71,25 @@ def content_hash(facts: dict[str, FileFacts], names: Sequence[str]) -> str:
     for name in sorted(names):
         digest.update(f"{name}\0{facts[name].sha256}\n".encode())
     return digest.hexdigest()[:32]
+
+
+def hash_path(path: Path) -> str:
+    """Hash (hex) of a file's content, or of all files of a folder with their places in it.
+
+    A process reads a file again only if its size or time of change is another. Raises OSError.
+    """
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        lines = "\n".join(f"{file.relative_to(path).as_posix()} {hash_path(file)}" for file in files)
+        return hashlib.sha256(lines.encode()).hexdigest()[:32]
+    status = path.stat()
+    return _hash_file(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=100_000)
+def _hash_file(path: Path, size: int, mtime_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 
 
 def _facts(path: Path, known: FileFacts | None) -> FileFacts:

@@ -4,12 +4,14 @@ import hashlib
 import json
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from adbench.datasets.base import Dataset, DatasetConfig, DatasetRecord, Mask, Modality, Role, Sample
+from adbench.datasets.errors import RequestError
 from adbench.datasets.phantom_draw import CATEGORIES, PHANTOM_VERSION, Order, category_named, draw
 
 
@@ -23,6 +25,9 @@ class PhantomConfig(DatasetConfig):
     n_test: int = Field(40, ge=0, le=100_000, description="normal images of the test split")
     n_test_anomalous: int = Field(40, ge=0, le=100_000, description="anomalous images of the test split")
     n_labelled: int = Field(25, ge=0, le=100_000, description="pool of image-labelled anomalies")
+    anomalies: Literal["all", "structural", "logical"] = Field(
+        "all", description="kinds of defects that are drawn; logical ones exist in kit alone"
+    )
     contrast: float = Field(
         1.0, ge=0.25, le=4.0, description="how strongly defects differ from what is normal (1 = standard)"
     )
@@ -108,7 +113,13 @@ def _samples(category: str, config: PhantomConfig) -> tuple[Sample, ...]:
         ("val", config.n_val, config.n_val_anomalous),
         ("test", config.n_test, config.n_test_anomalous),
     )
-    defects = list(CATEGORIES[category].defects.items())
+    wanted = ("structural", "logical") if config.anomalies == "all" else (config.anomalies,)
+    defects = [(name, kind) for name, kind in CATEGORIES[category].defects.items() if kind in wanted]
+    if not defects:
+        raise RequestError(
+            f"category '{category}' of phantom has no {config.anomalies} anomalies",
+            remedy="take category=kit, or dataset.anomalies=all",
+        )
     found = []
     for role, normal, anomalous in counts:
         found += [Sample(f"{role}/good/{n:05d}", 0, role=role) for n in range(normal)]

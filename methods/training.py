@@ -126,7 +126,7 @@ def optimise(
 
 def autocast(device: torch.device) -> torch.autocast:
     """Mixed precision where it pays: bfloat16 on CUDA devices that have it, float32 elsewhere."""
-    usable = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    usable = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=usable)
 
 

@@ -1,7 +1,5 @@
 """Request -> Plan: every cell with its identity, checked against the data before anything trains."""
 
-import functools
-import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -12,6 +10,7 @@ from typing import Any, NamedTuple
 from adbench.benchmark_suites.metrics import METRIC_VERSION
 from adbench.datasets.base import Dataset
 from adbench.datasets.errors import RequestError, unknown_name
+from adbench.datasets.file_index import hash_path
 from adbench.datasets.parameters import validate
 from adbench.datasets.registry import dataset_class, open_dataset
 from adbench.datasets.splits import Split, make_split
@@ -101,21 +100,10 @@ def _cells_of(
             budget=request.budget,
             image_size=request.pixels(),
             metric_version=METRIC_VERSION,
-            files={key: _content_hash(path) for key, path in config.input_files().items()},
+            files={key: hash_path(path) for key, path in config.input_files().items()},
             command=reproduce_command(request, name, dataset, category, method, config, seed),
             variant=label,
         )
-
-
-@functools.cache
-def _content_hash(path: Path) -> str:
-    """Of a file, or of all files of a folder with their places in it."""
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file())
-        lines = "\n".join(f"{file.relative_to(path).as_posix()} {_content_hash(file)}" for file in files)
-        return hashlib.sha256(lines.encode()).hexdigest()[:32]
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 
 
 def _variants(spec: MethodSpec, overrides: Overrides) -> Iterator[_Variant]:

@@ -20,7 +20,7 @@ import torch
 
 from adbench.datasets.base import ROLES, Dataset
 from adbench.datasets.cache import Cache
-from adbench.datasets.file_index import kept_in
+from adbench.datasets.file_index import hash_path, kept_in
 from adbench.datasets.imageset import ImageSet
 from adbench.datasets.registry import open_dataset
 from adbench.datasets.splits import Split, choose_labelled, labelled_wanted, make_split
@@ -128,6 +128,9 @@ def _execute(cell: Cell, surroundings: Surroundings, report: Report, progress: _
     if dataset.fingerprint(cell.category) != cell.fingerprint:
         raise RuntimeError("the images on this machine differ from those the plan was made from (fingerprint)")
     config = method_class(cell.method).config_class(**cell.params)
+    for key, path in config.input_files().items():
+        if hash_path(path) != cell.files[key]:
+            raise RuntimeError(f"method.{key}={path} is not as it was when the plan was made: run the command again")
     split = make_split(dataset.samples(cell.category), cell.category, cell.split_seed, dataset.split_rule())
     split = choose_labelled(split, *config.labelled_request(), cell.category, cell.split_seed)
     _note_split(split, config.labelled_request()[0], progress)

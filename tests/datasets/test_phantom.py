@@ -263,3 +263,13 @@ def test_any_order_can_be_drawn(pair: tuple[str, str], n: int, size: int, contra
     picture = drawn(*pair, n=n, size=size, contrast=contrast, extent=extent)
     assert picture.mask is not None and picture.mask.union.any()
     assert picture.image.shape == (size, size, 3)
+
+
+def test_one_kind_of_anomalies_alone() -> None:
+    logical = Phantom(PhantomConfig(size=32, anomalies="logical"))
+    anomalies = [sample for sample in logical.samples("kit") if sample.label]
+    assert anomalies and {sample.kind for sample in anomalies} == {"logical"}
+    assert len(anomalies) == sum(sample.label for sample in Phantom(PhantomConfig(size=32)).samples("kit"))
+    assert logical.fingerprint("kit") != Phantom(PhantomConfig(size=32)).fingerprint("kit")
+    with pytest.raises(RequestError, match="category 'weave' of phantom has no logical anomalies"):
+        logical.samples("weave")

@@ -13,6 +13,7 @@ import pytest
 from torch import Tensor
 
 from adbench.methods.ckaad import CKAAD
+from adbench.methods.fuzzy_rules import rules_path
 from adbench.orchestrator.plan import Plan
 from adbench.orchestrator.run_cell import CellStoppedError, Surroundings, run_cell
 from adbench.reports.schema import RunResult
@@ -72,6 +73,29 @@ def test_logical_anomalies_get_spro(plan_of: PlanOf, here: Surroundings) -> None
     record = run_cell(cell, here).record
     assert record.status == "ok", record.error
     assert 0 <= (record.metrics["spro_005"] or -1) <= 1
+
+
+def test_pseudo_labels_of_every_round_are_kept(plan_of: PlanOf, here: Surroundings) -> None:
+    (cell,) = plan_of("suite=smoke", "method=kist", "category=weave").cells
+    assert cell.params["rules"] == "phantom-weave" and set(cell.files) == {"rules"}
+    result = run_cell(cell, here)
+    assert result.record.status == "ok", result.record.error
+    assert [kept.name for kept in result.training_maps] == ["pseudo-labels, round 1", "pseudo-labels, round 2"]
+    assert all(kept.maps.shape == (len(kept.image_ids), 64, 64) for kept in result.training_maps)
+    assert not run_cell(cell, replace(here, maps="none")).training_maps
+
+
+def test_rules_that_changed_after_the_plan_are_a_failed_row(
+    plan_of: PlanOf, here: Surroundings, tmp_path: Path
+) -> None:
+    mine = tmp_path / "my rules.yaml"
+    mine.write_text(rules_path("elpv").read_text())
+    (cell,) = plan_of("suite=smoke", "method=kist", "category=weave", f"method.rules={mine}").cells
+    mine.write_text(mine.read_text().replace("weight: 1.0", "weight: 0.5"))
+    record = run_cell(cell, here).record
+    assert record.status == "failed" and "my rules.yaml is not as it was when the plan" in (record.error or "")
+    (other,) = plan_of("suite=smoke", "method=kist", "category=weave", f"method.rules={mine}").cells
+    assert other.run_id != cell.run_id
 
 
 def test_a_raising_method_is_a_failed_row(plan_of: PlanOf, here: Surroundings, faulty_methods: Path) -> None:
