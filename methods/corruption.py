@@ -23,7 +23,7 @@ REGIONS = 3
 """The most regions of an image; a third of the images each has one, two and three."""
 _SALTS = {"donor": 0xD0, "regions": 0x4E, "content": 0xC0}
 _GRID = 64
-"""Shapes are computed on a grid of this many places a side: a place is a fortieth of the smallest region's area."""
+"""Shapes are computed on a grid of this many places a side: a place is a twentieth of the smallest region's area."""
 _CORNERS = 6
 _KNOTS = 9
 _REACH = 4.0

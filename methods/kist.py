@@ -11,15 +11,19 @@ place is the channel-mean squared error, or the sum over layers of 1 - cosine, G
 that it has there in normal images; its quantiles come from held-out training normals;
 s = clip((e - q50) / (q99.5 - q50), 0, 1); regions are the connected components of s > tau_c in labelled images; the
 pseudo-label is y = s * d with the degree d of the region's rules; A = {y >= tau_a}, N = {s < tau_n}, the rest is
-ignored, and where A is empty the best region is taken, for the image's label says that there is one;
+ignored. The image's label says that there is an anomaly: without regions tau_c is halved, down to 1e-3, until there
+is one, and where A is empty the best region is taken. If there is none even so (s = 0 everywhere, or nearly), A stays
+empty, and the image counts as a normal one in that round;
 
     L = mean over N and all normal images of e + lambda * mean over A of [m - e]_+,  m the q99.9 of normal e,
 
 both means per image first, the first of errors not yet divided by their level, but by its mean. Weights go on from
-round to round, q and m follow them; learning rates fall within each round. Without labelled images, patches of normal
-ones are warped and shaded, and y is known.
+round to round, q and m follow them; the learning rate falls from step to step within each round. Without labelled
+images, patches of normal ones are warped and shaded, and y is known. On which data settings were chosen, and who
+wrote the rules: kist_config.py.
 """
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -53,6 +57,9 @@ _CALIBRATING = 256
 """Images at most from which levels and quantiles are taken."""
 
 _LAST_LR = 0.1
+_LEAST_THRESHOLD = 1e-3
+"""No region is sought in lower scores s: they are rounding errors."""
+
 _PATCH_SMOOTHING = 16.0
 _PATCH_SHARE = 0.03
 """Of simulated anomalies: smoothness, in pixels at 256 px, and share of the image."""
@@ -67,7 +74,7 @@ class _Labels:
 
 
 class KIST(Method):
-    """Autoencoder on pixels, trained in rounds between which labelled images are labelled pixel by pixel."""
+    """Autoencoder of features or pixels, trained in rounds before which labelled images get pixel pseudo-labels."""
 
     version = "1"
     paper: ClassVar[str] = (
@@ -97,6 +104,7 @@ class KIST(Method):
         self._truth: NDArray[np.bool_] | None = None
         self._labels: _Labels | None = None
         self._kept: list[NDArray[np.float32]] = []
+        self._step, self._steps_in_epoch, self._steps_in_round = 0, 1, 1
 
     def fit(self, train_images: ImageSet, labelled: ImageSet) -> None:
         """Round 0 on normal images, then rounds with pseudo-labels of the labelled ones."""
@@ -104,6 +112,7 @@ class KIST(Method):
         self._hold_out(len(train_images))
         self._take_labelled(train_images, labelled)
         config = self.config
+        self._steps_in_epoch = -(-len(self._rows) // config.batch_size)
         rounds = config.rounds if self._labelled is not None else 0
         train(
             self,
@@ -116,21 +125,23 @@ class KIST(Method):
         self._normals = self._labelled = self._truth = self._labels = None
 
     def start_epoch(self, epoch: int) -> None:
-        """The learning rate; at the start of each round after 0, the pseudo-labels."""
+        """The place in the round, of which the learning rate is a function; at the start of each after 0, the
+        pseudo-labels."""
         config = self.config
         after = epoch - config.epochs
         if after >= 0 and after % config.round_epochs == 0:
             self._calibrate()
             self._relabel()
         place, length = (after % config.round_epochs, config.round_epochs) if after >= 0 else (epoch, config.epochs)
-        share = 0.5 * (1 + math.cos(math.pi * place / length))
-        for group in self._optimizer.param_groups:
-            group["lr"] = config.lr * (_LAST_LR + (1 - _LAST_LR) * share)
+        self._step, self._steps_in_round = place * self._steps_in_epoch, length * self._steps_in_epoch
 
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
         """One step on normal and, after round 0, labelled images."""
         assert self._normals is not None
         device = self.context.device
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.config.lr * learning_rate_factor(self._step / self._steps_in_round)
+        self._step += 1
         normals = self._normals.batch(self._rows[batch.indices], device)
         if self._labels is None or self._labelled is None:
             errors = self.space.errors(normals, self.context.image_size)
@@ -256,24 +267,30 @@ class KIST(Method):
         """Pseudo-labels of every labelled image from the network as it is."""
         assert self._labelled is not None
         low, high, _ = self._quantiles.tolist()
-        errors = torch.cat(list(self._errors_of(self._labelled, torch.arange(len(self._labelled)))))
-        scores = ((errors / self._level.cpu() - low) / max(high - low, 1e-12)).clamp(0, 1).numpy()
-        if self._truth is not None:
-            labels = self._truth.astype(np.float32)
-            anomalous = self._truth
-        else:
-            pairs = [self._label(*each) for each in zip(scores, self._labelled_pixels, strict=True)]
-            labels, anomalous = (np.stack(part) for part in zip(*pairs, strict=True))
-        normal = (scores < self.config.tau_n) & ~anomalous
+        level = self._level.cpu()
+        count = len(self._labelled)
+        anomalous, normal = (np.zeros((count, *level.shape), np.bool_) for _ in range(2))
+        kept: list[NDArray[np.float32]] = []
+        # One batch of errors after the other: of all labelled images there is room for masks, not for scores.
+        errors = itertools.chain.from_iterable(self._errors_of(self._labelled, torch.arange(count)))
+        for row, error in enumerate(errors):
+            scores = ((error / level - low) / max(high - low, 1e-12)).clamp(0, 1).numpy()
+            label, anomalous[row] = self._label(scores, row)
+            normal[row] = (scores < self.config.tau_n) & ~anomalous[row]
+            if row < _KEPT_IMAGES:
+                kept.append(label)
         self._labels = _Labels(torch.from_numpy(anomalous), torch.from_numpy(normal))
-        self._kept.append(labels[:_KEPT_IMAGES])
+        self._kept.append(np.stack(kept))
 
-    def _label(
-        self, scores: NDArray[np.float32], image: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        regions = find_regions(scores, image, self.config.tau_c)
-        if len(regions) == 0:  # The image is anomalous somewhere: look lower.
-            regions = find_regions(scores, image, 0.5 * float(scores.max()))
+    def _label(self, scores: NDArray[np.float32], row: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """y and A of the labelled image at ``row``, both [S, S]."""
+        if self._truth is not None:
+            return self._truth[row].astype(np.float32), self._truth[row]
+        image, threshold = self._labelled_pixels[row], self.config.tau_c
+        regions = find_regions(scores, image, threshold)
+        # The image is anomalous somewhere: look lower.
+        while len(regions) == 0 and (threshold := 0.5 * min(threshold, float(scores.max()))) >= _LEAST_THRESHOLD:
+            regions = find_regions(scores, image, threshold)
         return pseudo_label(scores, regions, self._degrees(regions), self.config.tau_a)
 
     def _degrees(self, regions: Regions) -> Values:
@@ -282,6 +299,11 @@ class KIST(Method):
             return np.ones(len(regions))
         degrees = self._rules.degrees(regions.attributes)
         return 1 - degrees if self.config.knowledge == "wrong" else degrees
+
+
+def learning_rate_factor(progress: float) -> float:
+    """Of the highest learning rate, after a share ``progress`` of a round: half a cosine from 1 to a tenth."""
+    return _LAST_LR + (1 - _LAST_LR) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def kist_loss(
@@ -295,9 +317,10 @@ def kist_loss(
 ) -> tuple[Tensor, Tensor]:
     """(mean of the error over N and all normal images, mean over A of [m - e]_+), both as means of images' means.
 
-    ``normals`` [B, S, S] and ``labelled`` [C, S, S] are squared errors, ``relative`` [C, S, S] is e, ``anomalous``
-    (A) and ``normal`` (N) are bool [C, S, S], ``margin`` is m, ``counts`` is B and C, or what they are on average
-    where several processes share a batch.
+    ``normals`` [B, S, S] and ``labelled`` [C, S, S] are errors of the space (1 - cosine, summed over layers, or
+    squared differences of pixels), ``relative`` [C, S, S] is e, ``anomalous`` (A) and ``normal`` (N) are bool
+    [C, S, S], ``margin`` is m, ``counts`` is B and C, or what they are on average where several processes share a
+    batch.
     """
     rebuilding = normals.mean(dim=(1, 2)).sum() + _mean_where(labelled, normal).sum()
     suppression = _mean_where(functional.relu(margin - relative), anomalous).sum()

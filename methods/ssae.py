@@ -3,8 +3,10 @@
 Trained on partially corrupted normal images, the network learns to keep what is normal and to replace what is not:
 the learned map resembles an orthogonal projection onto the manifold of normal images (Mathematics 2024, 12, 3988).
 What it replaces is anomalous; one forward pass tells. Two objectives of the papers: the corruption alone, and with
-Gaussian noise on top of it that is kept in the target. Two controls on the same network: a plain autoencoder, fair
-only without ``input_skip`` (with it, the identity is for the taking), and plain denoising.
+Gaussian noise on top of it that is kept in the target. Two controls on the same network: plain denoising, and a plain
+autoencoder. The latter is refused with ``input_skip``, with which the identity is for the taking; without it, the
+convex skips inside the network remain, so that this control can still copy much of its input: it has no bottleneck,
+and says little about autoencoders that have one.
 
 Reconstructed by us, where the papers' text leaves it open: the corruption (corruption.py); the channels, norms and
 1x1 gates of the network, a dilated block's way back to its channels, and that dilations which reach beyond the map
@@ -43,7 +45,8 @@ class SSAEConfig(MethodConfig):
 
     objective: Literal["corruption", "noise", "autoencoder", "denoising"] = Field(
         default="corruption",
-        description="corruption, also with noise kept in the target (noise); controls: plain autoencoder, denoising",
+        description="corruption, also with noise kept in the target (noise); controls: denoising, and a plain "
+        "autoencoder, without input_skip only",
     )
     lam: Annotated[float, Search(0.1, 0.95)] = Field(
         default=0.5, ge=0.0, le=1.0, description="lambda: weight of the corrupted region's error against the rest's"
@@ -54,7 +57,7 @@ class SSAEConfig(MethodConfig):
         le=1.0,
         description="deviation of the Gaussian noise of the objectives noise and denoising",
     )
-    min_area: Annotated[float, Search(0.001, 0.02, log=True)] = Field(
+    min_area: Annotated[float, Search(0.004, 0.02, log=True)] = Field(
         default=0.005, gt=0.0, le=0.5, description="smallest corrupted region, as a share of the image"
     )
     max_area: Annotated[float, Search(0.03, 0.3, log=True)] = Field(
@@ -124,13 +127,19 @@ class SSAEConfig(MethodConfig):
         return {} if self.textures is None else {"textures": Path(self.textures)}
 
     def check(self, image_size: int) -> None:
-        """Bounds are in order, the textures exist, and the image is large enough for the poolings."""
+        """Bounds are in order, there is something to learn, the textures exist, and the image is large enough."""
         for name in ("area", "alpha"):
             low, high = getattr(self, f"min_{name}"), getattr(self, f"max_{name}")
             if low > high:
                 raise RequestError(
                     f"method.min_{name}={low} exceeds method.max_{name}={high}", allowed=f"min_{name} <= max_{name}"
                 )
+        if self.objective == "autoencoder" and self.input_skip:
+            raise RequestError(
+                "method.objective=autoencoder with method.input_skip=true learns to return its input, which finds"
+                " nothing",
+                remedy="method.input_skip=false",
+            )
         smallest = 2 * self.stem * 2**self.poolings
         if image_size < smallest:
             raise RequestError(

@@ -48,7 +48,9 @@ class ConvexSkip(nn.Module):
 
     def forward(self, e: Tensor, d: Tensor) -> Tensor:
         """Both [N, C, H, W] to the same shape."""
-        return torch.lerp(d, e, torch.sigmoid(self.gate(torch.cat([e, d], dim=1))))
+        # Under autocast norms return float32 and convolutions bfloat16; lerp takes one type.
+        gate = torch.sigmoid(self.gate(torch.cat([e, d], dim=1)))
+        return torch.lerp(d, e.to(d.dtype), gate.to(d.dtype))
 
 
 class CorruptionAutoencoder(nn.Module):
@@ -94,7 +96,8 @@ class CorruptionAutoencoder(nn.Module):
         for up, skip, after, e in zip(self.up, self.skips, self.after, reversed(kept[:-1]), strict=True):
             d = functional.interpolate(up(x), scale_factor=2, mode="nearest")
             x = after(skip(e, d))
-        out = functional.pixel_shuffle(self.head(x), self.stem)
+        # In float32 whatever the autocast: what is kept of the image itself is not rounded.
+        out = functional.pixel_shuffle(self.head(x).float(), self.stem)
         if self.input_skip:
-            out = torch.lerp(out[:, :3], padded.to(out.dtype), torch.sigmoid(out[:, 3:]))
-        return out[:, :, :size, :size].float() * _DEVIATION + _MEAN
+            out = torch.lerp(out[:, :3], padded, torch.sigmoid(out[:, 3:]))
+        return out[:, :, :size, :size] * _DEVIATION + _MEAN

@@ -4,7 +4,9 @@ import functools
 import math
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
@@ -18,6 +20,8 @@ _KINDS = 4
 _SHAPE = 22
 """Numbers drawn for a texture besides its lattice of noise."""
 _FILES_IN_MEMORY = 256
+_SHORTER_SIDE = 512
+"""Pixels, at most, of the shorter side of a file in memory: photographs at full size would take gigabytes."""
 
 
 def uniforms(seeds: Tensor, salt: int, count: int) -> Tensor:
@@ -149,5 +153,11 @@ def _listed(folder: Path) -> tuple[Path, ...]:
 
 @functools.lru_cache(maxsize=_FILES_IN_MEMORY)
 def _read(path: Path) -> Tensor:
-    """uint8 [3, H, W]."""
-    return torch.tensor(read_image(path)).permute(2, 0, 1).contiguous()
+    """uint8 [3, H, W], reduced to a shorter side of at most ``_SHORTER_SIDE``."""
+    pixels = read_image(path)
+    height, width = pixels.shape[:2]
+    factor = _SHORTER_SIDE / min(height, width)
+    if factor < 1:
+        reduced = (round(factor * width), round(factor * height))
+        pixels = np.asarray(Image.fromarray(pixels).resize(reduced, Image.Resampling.BILINEAR))
+    return torch.tensor(pixels).permute(2, 0, 1).contiguous()

@@ -7,7 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
+from adbench.methods.base import Search
 from adbench.methods.corruption import CONTENTS, REGIONS, Content, CorruptionLaw, corrupted, donors, region_masks
+from adbench.methods.ssae import SSAEConfig
 
 CPU = torch.device("cpu")
 SEEDS = torch.arange(60) * 7919 + 2**50
@@ -37,6 +39,13 @@ def test_an_area_is_met(area: float) -> None:
     masks = region_masks(SEEDS, 128, law, CPU)
     areas = (masks >= 0.5).float().mean(dim=(2, 3))[masks.amax(dim=(2, 3)) > 0]
     torch.testing.assert_close(areas, torch.full_like(areas, area), atol=0.004, rtol=0.12)
+
+
+def test_the_least_area_that_is_searched_can_be_drawn() -> None:
+    (search,) = (each for each in SSAEConfig.model_fields["min_area"].metadata if isinstance(each, Search))
+    masks = region_masks(SEEDS, 128, CorruptionLaw(min_area=search.low, max_area=search.low), CPU).flatten(0, 1)
+    areas = (masks >= 0.5).float().mean(dim=(1, 2))[masks.amax(dim=(1, 2)) > 0]
+    assert areas.min() > 0.5 * search.low and areas.max() < 1.5 * search.low
 
 
 def test_edges_are_soft_and_shapes_differ() -> None:

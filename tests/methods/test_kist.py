@@ -18,9 +18,10 @@ from adbench.datasets.phantom import Phantom, PhantomConfig
 from adbench.methods import training
 from adbench.methods.base import Context
 from adbench.methods.fuzzy_rules import shipped_rules
-from adbench.methods.kist import KIST, kist_loss, simulated_anomalies
+from adbench.methods.kist import KIST, kist_loss, learning_rate_factor, simulated_anomalies
 from adbench.methods.kist_config import KISTConfig
 from adbench.methods.kist_networks import PixelAutoencoder, PixelSpace, even_contrast
+from adbench.methods.training import Batch
 from adbench.orchestrator.compose import compose
 from adbench.orchestrator.overrides import parse_overrides
 from adbench.orchestrator.plan import Plan, make_plan
@@ -153,6 +154,44 @@ def test_where_nothing_stands_out_nothing_is_anomalous(monkeypatch: pytest.Monke
     assert not method._labels.anomalous.any() and method._labels.normal.all()
 
 
+@pytest.mark.parametrize(("score", "found"), [(0.02, True), (0.002, True), (0.0004, False)])
+def test_a_region_is_sought_in_ever_lower_scores(monkeypatch: pytest.MonkeyPatch, score: float, found: bool) -> None:
+    """Even where three pixels, too few to be a region, score high."""
+    errors = torch.full((1, 64, 64), 1.0)
+    errors[0, 30:34, 30:34] = 1.0 + 2.0 * score
+    errors[0, 5, 5:8] = 1.9
+    method = labelled_by(built(), errors, np.zeros((1, 64, 64, 3), np.uint8), monkeypatch)
+    assert method._labels is not None
+    anomalous = method._labels.anomalous[0]
+    assert anomalous.sum() == 16 * found and bool(anomalous[31, 31]) == found
+    assert not (anomalous & method._labels.normal[0]).any()
+
+
+@pytest.mark.parametrize("knowledge", ["none", "oracle"])
+def test_labels_of_many_images_are_masks_and_the_first_are_kept(
+    monkeypatch: pytest.MonkeyPatch, knowledge: str
+) -> None:
+    """Errors come in batches; each image keeps its own labels."""
+    errors = torch.full((20, 64, 64), 1.0)
+    for row in range(20):
+        errors[row, row : row + 10, 10:20] = 2.8
+    method = built(knowledge=knowledge)
+    method._truth = (errors > 2).numpy() if knowledge == "oracle" else None
+    method._labelled_pixels = np.zeros((20, 64, 64, 3), np.uint8)
+    method._labelled = method.space.inputs_of(method._labelled_pixels, method.context.device)
+    method._labelled_ids = tuple(map(str, range(20)))
+    method._quantiles = torch.tensor([1.0, 3.0, 4.0])
+    monkeypatch.setattr(method, "_errors_of", lambda inputs, rows: iter(errors.split(8)))  # type: ignore[no-untyped-call]
+    method._relabel()
+    assert method._labels is not None
+    assert method._labels.anomalous.dtype == method._labels.normal.dtype == torch.bool
+    assert torch.equal(method._labels.anomalous, errors > 2) and torch.equal(method._labels.normal, errors < 2)
+    (kept,) = method.kept_maps()
+    assert kept.maps.shape == (12, 64, 64) and kept.maps.dtype == np.float32 and len(kept.image_ids) == 12
+    expected = (errors[:12] > 2).float() * (1.0 if knowledge == "oracle" else 0.9)
+    np.testing.assert_allclose(kept.maps, expected.numpy(), atol=1e-6)
+
+
 def test_rounds_begin_with_new_labels_and_end_with_kept_maps(
     tiny_sets: Sets, bright: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,13 +220,32 @@ def test_rounds_begin_with_new_labels_and_end_with_kept_maps(
     assert grey[kept[-1].maps > 0.5].mean() > 1.3 * grey.mean()
 
 
-def test_learning_rates_fall_within_each_round() -> None:
-    method = built(epochs=4, lr=1e-2, anomaly_ratio=0.0)
-    rates = []
-    for epoch in range(4):
-        method.start_epoch(epoch)
-        rates.append(method._optimizer.param_groups[0]["lr"])
-    assert rates[0] == pytest.approx(1e-2) and rates == sorted(rates, reverse=True) and rates[-1] >= 1e-3
+def test_the_learning_rate_falls_from_step_to_step_of_each_round(
+    tiny_sets: Sets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in rounds of a single epoch, and after a resume in the middle of one."""
+    sets = tiny_sets(64)
+    assert learning_rate_factor(0) == 1 and learning_rate_factor(0.5) == pytest.approx(0.55)
+    for round_epochs in (1, 2):
+        method = built(epochs=2, rounds=2, round_epochs=round_epochs, batch_size=3, lr=1e-2)
+        rates: list[float] = []
+        take = method.train_step
+
+        def watched(batch: Batch, method: KIST = method, take: Any = take, rates: list[float] = rates) -> Any:
+            losses = take(batch)
+            rates.append(method._optimizer.param_groups[0]["lr"])
+            return losses
+
+        monkeypatch.setattr(method, "train_step", watched)
+        method.fit(sets.train, sets.labelled)
+        steps = method._steps_in_epoch
+        lengths = [2 * steps, round_epochs * steps, round_epochs * steps]
+        expected = [1e-2 * learning_rate_factor(step / length) for length in lengths for step in range(length)]
+        assert steps > 1 and rates == pytest.approx(expected)
+        assert rates[-1] < 5e-3, "low at the end of every round"
+    assert method._step == method._steps_in_round
+    method.start_epoch(1)  # As after a resume: the place is a function of the epoch alone.
+    assert (method._step, method._steps_in_round) == (steps, 2 * steps)
 
 
 @pytest.mark.parametrize("params", [{"rounds": 0}, {"anomaly_ratio": 0.0, "w_suppress": 5.0}])
@@ -390,8 +448,16 @@ def test_values_that_cannot_work_are_refused_before_training() -> None:
         KISTConfig(layers=(1, 3)).check(256)
     with pytest.raises(RequestError, match="unknown rule set 'elvp'; did you mean 'elpv'"):
         KISTConfig(rules="elvp").check(64)
-    with pytest.raises(RequestError, match="needs rules to be wrong about"):
-        validate(KISTConfig, {"knowledge": "wrong"})
+    with pytest.raises(RequestError, match=r"method\.knowledge=wrong needs rules to be wrong about") as raised:
+        validate(KISTConfig, {"knowledge": "wrong"}).check(64)
+    assert raised.value.remedy == "method.rules=NAME or FILE.yaml"
+    KISTConfig(knowledge="wrong", rules="elpv").check(64)
+
+
+def test_weights_of_a_backbone_that_is_not_in_use_are_no_input() -> None:
+    config = KISTConfig(space="pixels", weights="nowhere.safetensors")
+    assert config.input_files() == {} and config.check(64) is None  # type: ignore[func-returns-value]
+    assert config.model_copy(update={"space": "features"}).input_files() == {"weights": Path("nowhere.safetensors")}
 
 
 def test_shipped_rules_are_those_of_their_data() -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 import adbench.methods.training as training
 from adbench.datasets.cache import Cache
@@ -114,6 +115,34 @@ def test_with_an_input_skip_the_output_lies_between_the_image_and_what_is_drawn(
     # Channel 4 c + 2 i + j of the head is colour c at row i and column j of a folded square.
     assert drawn[0, 1, 0, 0].item() == pytest.approx(0.5 + 0.25 * 4)
     assert drawn[1, 2, 1, 0].item() == pytest.approx(0.5 + 0.25 * 10)
+
+
+@pytest.mark.parametrize("input_skip", [True, False])
+@pytest.mark.parametrize("cuda_like", [True, False])
+def test_mixed_precision_is_close_to_float32(
+    monkeypatch: pytest.MonkeyPatch, input_skip: bool, cuda_like: bool
+) -> None:
+    """Forward and backward; on CUDA, autocast lets norms return float32 where processors' return bfloat16."""
+    torch.manual_seed(0)
+    network = CorruptionAutoencoder(8, 2, 2, 1, 45, input_skip=input_skip)
+    images = random_images(2, 45)
+    expected = network(images).detach()
+    if cuda_like:
+        monkeypatch.setattr(nn.GroupNorm, "forward", lambda norm, x: norm_in_float32(norm, x))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rebuilt = network(images)
+    assert rebuilt.dtype == torch.float32 and rebuilt.shape == images.shape
+    torch.testing.assert_close(rebuilt.detach(), expected, atol=0.03, rtol=0)
+    rebuilt.square().mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+    if input_skip:  # What is kept of the image is not rounded to bfloat16.
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+            network.head.bias[12:] = 30.0  # type: ignore[index]
+            torch.testing.assert_close(network(images), images, atol=1e-5, rtol=0)
+
+
+def norm_in_float32(norm: nn.GroupNorm, x: Tensor) -> Tensor:
+    return functional.group_norm(x.float(), norm.num_groups, norm.weight, norm.bias, norm.eps)
 
 
 def test_mean_filter_by_hand() -> None:
@@ -248,12 +277,14 @@ def test_a_folder_of_textures_is_an_input(tmp_path: Path) -> None:
         ({"min_area": 0.2, "max_area": 0.1}, 128, "min_area=0.2 exceeds method.max_area=0.1"),
         ({"min_alpha": 0.9, "max_alpha": 0.5}, 128, "min_alpha=0.9 exceeds"),
         ({"poolings": 4, "stem": 4}, 127, "image_size=127 is too small"),
+        ({"objective": "autoencoder"}, 128, r"method\.objective=autoencoder with method\.input_skip=true"),
     ],
 )
 def test_what_bounds_cannot_express_is_refused(params: dict[str, Any], size: int, message: str) -> None:
     with pytest.raises(RequestError, match=message):
         validate(SSAEConfig, params).check(size)
     validate(SSAEConfig, {"contents": ("constant",)}).check(48)
+    validate(SSAEConfig, {"objective": "autoencoder", "input_skip": False}).check(48)
     with pytest.raises(RequestError, match="contents"):
         validate(SSAEConfig, {"contents": ()})
 

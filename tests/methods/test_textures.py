@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from adbench.datasets.errors import RequestError
-from adbench.methods.textures import between, texture_batch, texture_files, uniforms
+from adbench.methods.textures import _read, between, texture_batch, texture_files, uniforms
 
 CPU = torch.device("cpu")
 
@@ -96,6 +96,20 @@ def test_crops_of_files_depend_on_their_seed_alone(tmp_path: Path) -> None:
     assert textures.shape == (40, 3, 33, 33) and textures.min() >= 0 and textures.max() <= 1
     assert torch.equal(texture_batch(seeds[7:9], 33, CPU, tmp_path), textures[7:9])
     assert len({float(texture.mean()) for texture in textures}) == 40
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "kept"),
+    [(600, 900, (512, 768)), (1500, 513, (1497, 512)), (512, 700, (512, 700)), (9, 4, (9, 4))],
+)
+def test_large_files_are_reduced_in_memory(tmp_path: Path, height: int, width: int, kept: tuple[int, int]) -> None:
+    path = saved(tmp_path / "photograph.png", height, width)
+    image = _read(path)
+    assert image.shape == (3, *kept) and image.dtype == torch.uint8
+    _read.cache_clear()
+    assert torch.equal(_read(path), image)
+    if kept == (height, width):
+        assert torch.equal(image, torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1))
 
 
 def test_a_crop_is_taken_from_the_file(tmp_path: Path) -> None:
