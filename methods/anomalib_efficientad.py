@@ -3,8 +3,8 @@
 The paper's teacher was pre-trained on ImageNet; training also shows the student natural images, on which it must stay
 silent. Both are files to be given, or downloads to be asked for; there is no substitute for them here.
 
-Deviations: quantiles of the maps come from a tenth of the training images that is held out, as in the paper, not from
-validation images; the learning rate falls at the end of the epoch in which 95 % of the steps are done.
+Deviation: quantiles of the maps come from a tenth of the training images that is held out, as in the paper, not from
+validation images.
 """
 
 import math
@@ -51,7 +51,7 @@ class EfficientADConfig(MethodConfig):
         default="small", description="size of teacher and student"
     )
     lr: Annotated[float, Search(1e-5, 1e-3, log=True)] = Field(
-        default=1e-4, gt=0.0, le=1.0, description="learning rate, a tenth of it in the last 5 % of the epochs"
+        default=1e-4, gt=0.0, le=1.0, description="learning rate, a tenth of it in the last 5 % of the steps"
     )
     weight_decay: Annotated[float, Search(1e-6, 1e-3, log=True)] = Field(
         default=1e-5, ge=0.0, le=1.0, description="weight decay"
@@ -66,18 +66,21 @@ class EfficientADConfig(MethodConfig):
         return {"steps": {"smoke": 2, "quick": 1000, "full": 70_000}[budget]}
 
     def input_files(self) -> dict[str, Path]:
-        """The teacher's weights, if they come from a file."""
-        return {} if self.teacher_weights is None else {"teacher_weights": Path(self.teacher_weights)}
+        """The teacher's weights and the folder of natural images, if they are given."""
+        given = {"teacher_weights": self.teacher_weights, "imagenette": self.imagenette}
+        return {key: Path(path) for key, path in given.items() if path is not None}
 
     def check(self, image_size: int) -> None:
         """Teacher and penalty images exist, or may be downloaded; images are large enough for the autoencoder."""
-        for key, given, exists in (
-            ("teacher_weights", self.teacher_weights, Path.is_file),
-            ("imagenette", self.imagenette, Path.is_dir),
+        for key, kind, given, exists in (
+            ("teacher_weights", "file", self.teacher_weights, Path.is_file),
+            ("imagenette", "folder", self.imagenette, Path.is_dir),
         ):
             if not (self.download if given is None else exists(Path(given))):
                 raise RequestError(
-                    f"EfficientAD needs method.{key}, and {'none is given' if given is None else f'{given} is none'}",
+                    f"EfficientAD needs method.{key}, and none is given"
+                    if given is None
+                    else f"method.{key}={given} is no {kind}",
                     remedy="give method.teacher_weights=FILE.pth (from anomalib's release "
                     "'efficientad_pretrained_weights') and method.imagenette=FOLDER, or let anomalib fetch both: "
                     "method.download=true",

@@ -5,11 +5,12 @@ are, while seeds, checkpoints, stop requests and losses per epoch work as for ou
 default. The last epoch is kept: anomalib's examples stop early on test metrics.
 
 Deviations. Features of frozen networks are computed once (Reverse Distillation, STFPM). BatchNorm has the statistics
-of the whole batch under several processes too. DRAEM's learning rate falls at 4/7 and 6/7 of the epochs, which are
-anomalib's 400 and 600 of 700; its pseudo-anomalies bear our textures under anomalib's masks (a folder such as the
-Describable Textures Dataset, or drawn ones); smaller budgets use narrower networks.
+of the whole batch under several processes too. DRAEM's learning rate falls at 4/7 and 6/7 of the steps, which are
+anomalib's 400 and 600 of 700 epochs; its pseudo-anomalies bear our textures under anomalib's masks (a folder such as
+the Describable Textures Dataset, or drawn ones); smaller budgets use narrower networks.
 """
 
+import math
 from abc import abstractmethod
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -77,7 +78,14 @@ class RDConfig(MethodConfig):
 
     def check(self, image_size: int) -> None:
         """The backbone's weights exist; encoder and decoder maps are equally large."""
-        check_backbone(self.backbone, RD_LAYERS, self.weights)
+        try:
+            check_backbone(self.backbone, RD_LAYERS, self.weights)
+        except RequestError as error:
+            from adbench.methods.backbone_weights import OR_BUNDLED  # timm takes seconds to import
+
+            # There is no decoder for the bundled backbone.
+            remedy = error.remedy and error.remedy.removesuffix(OR_BUNDLED)
+            raise RequestError(error.problem, allowed=error.allowed, remedy=remedy) from error
         _check_halvings("Reverse Distillation", image_size)
 
 
@@ -110,7 +118,10 @@ class DRAEMConfig(MethodConfig):
         description="channels of the reconstructing network's first layer; the discriminating one has half",
     )
     lr: Annotated[float, Search(1e-5, 1e-3, log=True)] = Field(
-        default=1e-4, gt=0.0, le=1.0, description="learning rate, a tenth of it from 4/7 and again from 6/7 on"
+        default=1e-4,
+        gt=0.0,
+        le=1.0,
+        description="learning rate, a tenth of it from 4/7 of the steps and again from 6/7 on",
     )
     epochs: int = Field(default=700, ge=1, le=100_000, description="passes over the training images")
     batch_size: int = Field(default=8, ge=1, le=4096, description="images per step")
@@ -123,6 +134,10 @@ class DRAEMConfig(MethodConfig):
             "quick": {"width": 16, "epochs": 3, "lr": 1e-3},
         }.get(budget, {})
 
+    def input_files(self) -> dict[str, Path]:
+        """The folder of textures, if there is one."""
+        return {} if self.textures is None else {"textures": Path(self.textures)}
+
     def check(self, image_size: int) -> None:
         """Textures exist; images can be halved as often as the networks do."""
         if self.textures is not None:
@@ -134,7 +149,7 @@ class Trained(AnomalibMethod):
     """A model trained by our loop on batches of normal images."""
 
     milestones: ClassVar[tuple[float, ...]] = ()
-    """Shares of the epochs after which the learning rate is a tenth."""
+    """Shares of the steps after which the learning rate is a tenth."""
 
     def __init__(self, config: Any, context: Context) -> None:
         super().__init__(config, context)
@@ -143,7 +158,7 @@ class Trained(AnomalibMethod):
                 synchronise(module)
         self.parameters = list(self.trained_parameters())
         self.optimizer = self.build_optimizer()
-        self.epochs = 0
+        self._step, self._epoch_steps, self._total_steps = 0, 1, 1
         self._images: ImageSet | None = None
         self._rows: NDArray[np.int64] = np.empty(0, np.int64)
 
@@ -165,7 +180,9 @@ class Trained(AnomalibMethod):
 
     def train_on(self, images: ImageSet, rows: NDArray[np.int64], batch_size: int, epochs: int) -> None:
         """Train on the chosen rows of an image set."""
-        self._images, self._rows, self.epochs = images, rows, epochs
+        self._images, self._rows = images, rows
+        self._epoch_steps = math.ceil(len(rows) / batch_size)
+        self._total_steps = epochs * self._epoch_steps
         self.model.train()
         train(self, self.context, n_images=len(rows), batch_size=batch_size, epochs=epochs)
         self._images = None
@@ -176,13 +193,15 @@ class Trained(AnomalibMethod):
         return to_unit_tensor(self._images.pixels(self._rows[batch.indices.numpy()]), _CPU)
 
     def start_epoch(self, epoch: int) -> None:
-        """The learning rate by the share of epochs done."""
-        passed = sum(epoch >= share * self.epochs for share in self.milestones)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.lr * 0.1**passed
+        """The steps done so far, after a resume too."""
+        self._step = epoch * self._epoch_steps
 
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
-        """One step of the optimiser."""
+        """One step of the optimiser, its learning rate by the share of steps done."""
+        passed = sum(self._step / self._total_steps >= share for share in self.milestones)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.lr * 0.1**passed
+        self._step += 1
         terms = self.loss_terms(batch)
         optimise(terms["loss"], self.optimizer, self.parameters)
         return terms

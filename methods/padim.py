@@ -2,7 +2,8 @@
 
 At every place of the map the features of normal images follow a Gaussian; an image is judged, place by place, by its
 Mahalanobis distance to it. Layers are joined at the size of the largest map; of their channels a random choice is
-kept. Mean and covariance are gathered batch by batch in float64, so that memory does not grow with the images.
+kept. Mean and covariance are gathered batch by batch in float64, so that memory does not grow with the images, but
+with places and squared channels. Beyond 8 GiB it is refused, as for the paper's 550 channels of a WideResNet50-2.
 
 Ours, where the paper's networks do not apply: the layers of the bundled backbone, at strides 4, 8 and 16 as the
 paper's. The smoothing width scales with the image size.
@@ -18,6 +19,7 @@ from pydantic import Field
 from torch import Tensor
 
 from adbench.datasets.base import Modality
+from adbench.datasets.errors import RequestError
 from adbench.datasets.imageset import ImageSet
 from adbench.methods.anomaly_maps import smooth, upsample
 from adbench.methods.backbone import BUNDLED, Backbone, check_backbone
@@ -25,6 +27,7 @@ from adbench.methods.base import Choice, Context, Method, MethodConfig, Search, 
 from adbench.methods.training import epoch_seed
 
 _BATCH = 32
+_MAX_BYTES = 8 * 2**30
 _CHUNK_ELEMENTS = 2**21
 """Numbers in the largest temporary of the statistics: places are worked on in chunks."""
 
@@ -56,8 +59,23 @@ class PaDiMConfig(MethodConfig):
         return {} if self.weights is None else {"weights": Path(self.weights)}
 
     def check(self, image_size: int) -> None:
-        """Backbone, layers and weights exist."""
-        check_backbone(self.backbone, self.layers, self.weights)
+        """Backbone, layers and weights exist; the statistics fit into memory."""
+        strides = check_backbone(self.backbone, self.layers, self.weights)
+        places = math.ceil(image_size / min(strides)) ** 2
+        if statistics_bytes(places, self.channels) <= _MAX_BYTES:
+            return
+        from adbench.methods.backbone_weights import layer_channels  # timm takes seconds to import
+
+        available = layer_channels(self.backbone)
+        kept = min(self.channels, sum(available[layer] for layer in self.layers))
+        needed = statistics_bytes(places, kept)
+        if needed > _MAX_BYTES:
+            raise RequestError(
+                f"PaDiM needs {needed / 2**30:.1f} GiB for {places} places (image_size={image_size}, "
+                f"method.layers={list(self.layers)}) and {kept} channels (method.channels={self.channels})",
+                allowed=f"{_MAX_BYTES // 2**30} GiB",
+                remedy="take a smaller image_size, fewer method.channels, or method.layers without the shallowest",
+            )
 
 
 class PaDiM(Method):
@@ -157,6 +175,11 @@ class RunningGaussians:
             factors = torch.linalg.cholesky(self.covariances(chunk) + regularisation * identity)
             inverses[chunk] = torch.linalg.solve_triangular(factors, identity.expand_as(factors), upper=False)
         return inverses
+
+
+def statistics_bytes(places: int, channels: int) -> int:
+    """Memory of the scatter in float64 and, beside it, of the inverse factors in float32."""
+    return places * channels**2 * (8 + 4)
 
 
 def draw_channels(available: int, wanted: int, seed: int) -> Tensor:

@@ -163,7 +163,8 @@ class PatchCore(Method):
         device = self.context.device
         places, channels = self._patches(to_unit_tensor(images.pixels(slice(0, 1)), device)).shape[1:]
         dimensions = min(self.config.projection, channels)
-        kept = patches_per_image(len(images), places, channels + 2 * dimensions, self.config.memory_mb)
+        # Beside the patches: their projections and the two copies of these that choosing the core-set makes.
+        kept = patches_per_image(len(images), places, channels + 3 * dimensions, self.config.memory_mb)
         if kept < places:
             self.context.notes.append(
                 f"the bank was chosen from {kept} random patches of the {places} of each image, to stay within "

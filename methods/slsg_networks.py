@@ -98,11 +98,21 @@ def max_relative(nodes: Tensor, neighbours: Tensor) -> Tensor:
     return gathered.amax(dim=3) - nodes
 
 
+def products(keys: Tensor) -> Tensor:
+    """K K^T [N, n, n] of keys [N, n, C], in float32 also under autocast: bfloat16 would change neighbours."""
+    with torch.autocast(keys.device.type, enabled=False):
+        keys = keys.float()
+        return keys @ keys.transpose(1, 2)
+
+
 class GraphBlock(nn.Module):
     """Self-attentive graph convolution on the deepest map, whose places are the nodes (SLSG, section 3.3).
 
     Dense branch: x + W(P conv3x3 x), P = softmax(Q K^T). Sparse branch: the neighbours of a node are found by
     cosine(Q, K) and relative position; x + GELU(norm(grouped 1x1 [x, m])), m_i = max_j (x_j - x_i). Q = K.
+
+    Choosing neighbours lets no gradient through. With "both", the keys learn from the dense branch; with "sparse"
+    alone they stay what was drawn: neighbours are then near in a random projection of the features.
     """
 
     def __init__(self, channels: int, branches: Branches, position: Position, neighbours: int, norm: Norm) -> None:
@@ -122,7 +132,7 @@ class GraphBlock(nn.Module):
         """[N, C, H, W] to the same shape."""
         keys = self.key(x).flatten(2).transpose(1, 2)  # [N, n, 256]
         if self.branches in ("both", "dense"):
-            attention = (keys @ keys.transpose(1, 2)).float().softmax(dim=2)
+            attention = products(keys).softmax(dim=2)
             gathered = self.value(x).flatten(2) @ attention.to(x.dtype).transpose(1, 2)
             x = x + self.output(gathered.view_as(x))
         if self.branches in ("both", "sparse"):
@@ -135,8 +145,7 @@ class GraphBlock(nn.Module):
     @torch.no_grad()
     def find_neighbours(self, keys: Tensor, height: int, width: int) -> Tensor:
         """Keys [N, n, 256] of a map of n = height x width nodes to the places of each one's neighbours [N, n, k]."""
-        units = functional.normalize(keys.float(), dim=2)
-        affinity = units @ units.transpose(1, 2)
+        affinity = products(functional.normalize(keys.float(), dim=2))
         if self.position != "off":
             nearness = relative_position(height, width, KEY_CHANNELS, keys.device)
             affinity = affinity + nearness if self.position == "near" else affinity - nearness

@@ -204,7 +204,7 @@ def test_training_goes_on_from_its_state(files: Path, tiny_sets: Sets) -> None:
     method, other = built("anomalib_draem", files, 64), built("anomalib_draem", files, 64, seed=1)
     images = tiny_sets(64).train
     for trained in (method, other):
-        trained._images, trained._rows = images, np.arange(12)
+        trained._images, trained._rows, trained._total_steps = images, np.arange(12), 9
         trained.model.train()
     method.train_step(batch_of(4))
     other.load_train_state(method.train_state())
@@ -235,12 +235,34 @@ def test_draem_corrupts_half_of_the_images_each_by_its_own_seed(files: Path) -> 
 @installed
 def test_learning_rates_fall_as_in_anomalib(files: Path) -> None:
     method = built("anomalib_draem", files, 64)
-    method.epochs = 700
-    rates = []
-    for epoch in (0, 399, 400, 599, 600, 699):
-        method.start_epoch(epoch)
-        rates.append(method.optimizer.param_groups[0]["lr"])
-    np.testing.assert_allclose(rates, [1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5])
+    method._epoch_steps, method._total_steps = 5, 5 * 700
+    for epoch, rate in {0: 1e-3, 399: 1e-3, 400: 1e-4, 599: 1e-4, 600: 1e-5, 699: 1e-5}.items():
+        np.testing.assert_allclose(rates(method, epoch, 5), rate)
+
+
+@installed
+@pytest.mark.parametrize(("name", "size"), [("anomalib_draem", 64), ("anomalib_efficientad", 256)])
+def test_learning_rates_fall_within_an_epoch_too_and_after_a_resume(name: str, size: int, files: Path) -> None:
+    method = built(name, files, size)
+    method._epoch_steps, method._total_steps = 20, 40
+    relative = np.concatenate([rates(method, epoch, 20) for epoch in (0, 1)]) / method.config.lr
+    shares = {"anomalib_draem": (4 / 7, 6 / 7), "anomalib_efficientad": (0.95,)}[name]
+    steps = np.arange(40)
+    np.testing.assert_allclose(relative, np.prod([np.where(steps >= 40 * share, 0.1, 1.0) for share in shares], 0))
+    resumed = built(name, files, size)
+    resumed._epoch_steps, resumed._total_steps = 20, 40
+    np.testing.assert_array_equal(np.array(rates(resumed, 1, 20)) / method.config.lr, relative[20:])
+
+
+def rates(method: Any, epoch: int, steps: int) -> list[float]:
+    """The learning rate of each step of an epoch, whose losses are none."""
+    method.loss_terms = lambda batch: {"loss": torch.zeros((), requires_grad=True)}
+    method.start_epoch(epoch)
+    found = []
+    for _ in range(steps):
+        method.train_step(batch_of(1))
+        found.append(method.optimizer.param_groups[0]["lr"])
+    return found
 
 
 @installed
@@ -325,7 +347,8 @@ def test_downloads_are_asked_for_and_kept_when_complete(
     [
         ("anomalib_efficientad", 128, {}, "image_size=128 is too small"),
         ("anomalib_efficientad", 256, {"teacher_weights": None}, "needs method.teacher_weights, and none is given"),
-        ("anomalib_efficientad", 256, {"imagenette": "/nowhere"}, "needs method.imagenette, and /nowhere is none"),
+        ("anomalib_efficientad", 256, {"imagenette": "/nowhere"}, "method.imagenette=/nowhere is no folder"),
+        ("anomalib_efficientad", 256, {"teacher_weights": "/nowhere"}, "method.teacher_weights=/nowhere is no file"),
         ("anomalib_draem", 97, {}, "image_size=97 cannot be halved five times"),
         ("anomalib_draem", 64, {"textures": "/nowhere"}, "no folder of textures"),
         ("anomalib_rd", 97, {}, "image_size=97 cannot be halved five times"),
@@ -337,6 +360,28 @@ def test_downloads_are_asked_for_and_kept_when_complete(
 def test_what_cannot_run_is_refused(name: str, size: int, params: dict[str, Any], expected: str, files: Path) -> None:
     with pytest.raises(RequestError, match=expected.replace(".", r"\.")):
         config_of(name, files, **params).check(size)
+
+
+@installed
+def test_files_and_folders_that_are_given_count_by_content(files: Path) -> None:
+    draem, efficientad = (method_class(f"anomalib_{name}").config_class for name in ("draem", "efficientad"))
+    assert draem().input_files() == {} and efficientad().input_files() == {}
+    assert validate(draem, {"textures": str(files)}).input_files() == {"textures": files}
+    assert validate(efficientad, {"imagenette": str(files)}).input_files() == {"imagenette": files}
+    both = config_of("anomalib_efficientad", files).input_files()
+    assert both == {"teacher_weights": files / "teacher.pth", "imagenette": files / "natural"}
+
+
+@installed
+def test_without_weights_reverse_distillation_is_not_offered_the_bundled_backbone(
+    monkeypatch: pytest.MonkeyPatch, files: Path
+) -> None:
+    config = config_of("anomalib_rd", files, weights=None)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(files / "no_cache"))
+    with pytest.raises(RequestError, match="no ImageNet weights for backbone 'resnet18'") as caught:
+        config.check(64)
+    remedy = caught.value.remedy or ""
+    assert remedy.endswith("method.weights=FILE.safetensors") and "bundled" not in remedy
 
 
 @installed

@@ -1,14 +1,17 @@
 """Backbones: the bundled weights, weights from a file, and clear refusals."""
 
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import timm
 import torch
+from huggingface_hub import constants
 from safetensors.torch import save_file
 
 from adbench.datasets.errors import RequestError
+from adbench.methods import backbone_weights
 from adbench.methods.backbone import BUNDLED, Backbone, check_backbone
 
 
@@ -134,6 +137,29 @@ def test_without_network_both_ways_to_weights_are_named(monkeypatch: pytest.Monk
         check_backbone("resnet18", (2, 3), None)
     remedy = caught.value.remedy or ""
     assert "online" in remedy and "method.weights=FILE.safetensors" in remedy and BUNDLED in remedy
+
+
+def test_a_hub_that_cannot_be_reached_is_asked_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its client would retry, with growing pauses, for most of a minute."""
+    asked: list[str] = []
+
+    class Unreachable:
+        def head(self, url: str, timeout: float) -> None:
+            asked.append(url)
+            raise ConnectionError("no route")
+
+    def never(seconds: float) -> None:
+        raise AssertionError("waited to ask again")
+
+    monkeypatch.setattr(backbone_weights, "get_session", Unreachable)
+    monkeypatch.setattr(time, "sleep", never)
+    # timm takes the cache's folder from the environment or from the hub's constants.
+    monkeypatch.delenv("TIMM_CACHE_DIR", raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    before = constants.HF_HUB_OFFLINE
+    with pytest.raises(RequestError, match=r"none fetched before, and https?://.* cannot be reached"):
+        check_backbone("resnet18", (2, 3), None)
+    assert len(asked) == 1 and before == constants.HF_HUB_OFFLINE
 
 
 def test_checking_gives_the_strides() -> None:

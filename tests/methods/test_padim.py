@@ -11,6 +11,7 @@ from scipy.spatial.distance import mahalanobis as scipy_mahalanobis
 from torch import Tensor
 
 from adbench.datasets.cache import Cache
+from adbench.datasets.errors import RequestError
 from adbench.datasets.parameters import validate
 from adbench.methods import padim
 from adbench.methods.anomaly_maps import smooth, upsample
@@ -137,6 +138,15 @@ def test_an_unfitted_one_says_so_and_takes_over_what_another_learned(tiny_sets: 
 def test_it_is_not_fitted_to_nothing(tiny_sets: Sets) -> None:
     with pytest.raises(ValueError, match="empty image set"):
         built().fit(tiny_sets(64).none, tiny_sets(64).none)
+
+
+def test_statistics_beyond_memory_are_refused() -> None:
+    PaDiMConfig().check(1024)  # 256 x 256 places, 100 channels: 7.3 GiB.
+    PaDiMConfig(layers=(1, 2, 3), channels=4096).check(256)  # The three layers have but 176.
+    with pytest.raises(RequestError, match=r"PaDiM needs 22.7 GiB for 65536 places \(image_size=1024") as caught:
+        PaDiMConfig(channels=200).check(1024)
+    assert caught.value.allowed == "8 GiB" and "layers without the shallowest" in (caught.value.remedy or "")
+    PaDiMConfig(channels=200, layers=(2, 3)).check(1024)
 
 
 def test_the_full_preset_is_the_paper_s() -> None:
