@@ -15,6 +15,7 @@ are left out (ssae_networks.py); the optimiser and its schedule. Ours, and to be
 what it can keep; ``stem``, which folds pixels into channels, so that a processor can train it at all.
 """
 
+import functools
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +24,6 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional
 
 from adbench.datasets.base import Modality
 from adbench.datasets.errors import RequestError
@@ -308,8 +308,19 @@ def mean_filter(maps: Tensor, size_at_256: int, repeats: int) -> Tensor:
     Its side is ``size_at_256`` pixels in a 256-pixel image, and odd. At the border the mean is of what is inside.
     """
     side = 2 * round((size_at_256 * maps.shape[-1] / REFERENCE_SIZE - 1) / 2) + 1
-    if side <= 1:
+    if side <= 1 or repeats == 0:
         return maps
-    for _ in range(repeats):
-        maps = functional.avg_pool2d(maps[:, None], side, 1, side // 2, count_include_pad=False)[:, 0]
-    return maps
+    kernel = _box(maps.shape[-1], side, repeats).to(maps.device)
+    filtered: Tensor = kernel @ maps @ kernel.T
+    return filtered
+
+
+@functools.lru_cache(maxsize=32)
+@torch.inference_mode(False)
+def _box(size: int, side: int, repeats: int) -> Tensor:
+    """[size, size]: row p is the mean over the places around p, ``repeats`` times. As the mean over a square is that
+    of means over its rows, two products with it filter a map, however large the square."""
+    places = torch.arange(size)
+    inside = ((places[:, None] - places).abs() <= side // 2).double()
+    kernel: Tensor = torch.linalg.matrix_power(inside / inside.sum(dim=1, keepdim=True), repeats)
+    return kernel.float()

@@ -94,7 +94,8 @@ def clocked(method: Method) -> Iterator[list[float]]:
         if not began:  # a network within a network is part of it
             seconds.append(took)
 
-    own = [value for value in vars(method).values() if isinstance(value, nn.Module)]
+    held = [value for value in vars(method).values() if isinstance(value, nn.Module)]
+    own = {network for value in held for network in (value, *value.children())}
     hooks = [hook for net in own for hook in (net.register_forward_pre_hook(enter), net.register_forward_hook(leave))]
     try:
         yield seconds
