@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from adbench.datasets.base import Modality
 from adbench.orchestrator.request import Budget
 
-_NOT_TRAINING = {"suite", "dataset_params", "modality", "command", "variant", "metric_version"}
+_NOT_TRAINING = {"suite", "dataset_params", "modality", "command", "variant", "metric_version", "preset"}
 _METRIC_VERSION = re.compile(r"-m\d+$")
 
 
@@ -40,6 +40,8 @@ class Cell(BaseModel):
     budget: Budget
     image_size: int
     metric_version: int
+    preset: tuple[str, ...] = ()
+    """Parameters whose value is the method's own choice for this budget and data."""
     files: dict[str, str] = {}
     """Content hash of each file that a parameter names; where the file lies is not part of the identity."""
     command: str

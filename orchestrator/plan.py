@@ -95,6 +95,7 @@ def _cells_of(
             method=method,
             method_version=method_class(method).version,
             params=config.model_dump(mode="json"),
+            preset=_preset(config, request, dataset, category),
             **data,
             seed=seed,
             budget=request.budget,
@@ -142,6 +143,13 @@ def _method_config(
     config = config.model_copy(update=files)
     config.check(request.pixels())
     return config
+
+
+def _preset(config: MethodConfig, request: Request, dataset: Dataset, category: str) -> tuple[str, ...]:
+    """Names of the parameters that have the value which the method would choose itself."""
+    expected = type(config)(**type(config).suited(request.budget, dataset, category))
+    chosen, own = config.model_dump(), expected.model_dump()
+    return tuple(sorted(name for name in chosen if chosen[name] == own[name]))
 
 
 def _refuse_fixed(overrides: Overrides, variants: list[_Variant]) -> None:

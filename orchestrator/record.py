@@ -21,6 +21,7 @@ class CellFacts(TypedDict):
     modality: str
     seed: int
     params: str
+    preset_params: str
     budget: str
     image_size: int
     metric_version: int
@@ -49,6 +50,7 @@ def cell_facts(cell: Cell) -> CellFacts:
         seed=cell.seed,
         # A file is told by its content: the same weights elsewhere are the same parameters.
         params=canonical_json(cell.params | {key: f"sha256:{digest}" for key, digest in cell.files.items()}),
+        preset_params=canonical_json(cell.preset),
         budget=cell.budget,
         image_size=cell.image_size,
         metric_version=cell.metric_version,

@@ -1,5 +1,6 @@
 """Which runs count, and which of them form one row of the leaderboard."""
 
+import json
 from dataclasses import dataclass
 
 import pandas as pd
@@ -72,15 +73,17 @@ def _rows(
 ) -> tuple[pd.Series, list[tuple[str, str, str]]]:
     """The row of each run as an index into the rows: (method, selection, settings).
 
-    Parameters without a setting of their own follow the budget and the modality. So what differs between
-    runs of one method, selection, budget and modality was varied, and makes rows of their own.
+    Parameters without a setting of their own follow the budget and the data. So what differs between runs of one
+    method, selection and budget was varied, and makes rows of their own, if it does so within a category; or within a
+    modality, unless each value is the method's own choice (column preset_params).
     """
     modality = [categories[place].modality for place in runs["place"]]
-    texts = runs[["method", "selection", "budget", "params"]].assign(modality=modality)
+    texts = runs[["method", "selection", "budget", "params", "place", "preset_params"]].assign(modality=modality)
     varied: dict[tuple[str, str, str], set[str]] = {}
-    for key, own in texts[~older].groupby(["method", "selection", "budget", "modality"]):
+    for key, own in texts[~older].groupby(["method", "selection", "budget"]):
         names = varied.setdefault((str(key[0]), str(key[1]), str(key[2])), set())
-        names |= differing(map(parameters, own["params"].unique()))
+        names |= _varied_within(own, "place")
+        names |= _varied_within(own, "modality") & _set_by_somebody(own)
     keys = list(texts[["method", "selection", "budget", "params"]].itertuples(index=False, name=None))
     rows = {
         (method, selection, budget, params): (
@@ -93,6 +96,20 @@ def _rows(
     order = sorted(set(rows.values()))
     position = {row: index for index, row in enumerate(order)}
     return pd.Series([position[rows[key]] for key in keys], index=runs.index, dtype="int64"), order
+
+
+def _varied_within(runs: pd.DataFrame, column: str) -> set[str]:
+    """Names of parameters that differ among runs with the same value of ``column``."""
+    alike = (differing(map(parameters, own["params"].unique())) for _, own in runs.groupby(column))
+    return set().union(*alike)
+
+
+def _set_by_somebody(runs: pd.DataFrame) -> set[str]:
+    """Names of parameters that are not in all runs the method's own choice; all of a run that does not say."""
+    found: set[str] = set()
+    for params, preset in set(zip(runs["params"], runs["preset_params"], strict=True)):
+        found |= set(parameters(params)) - set(json.loads(preset) if isinstance(preset, str) else ())
+    return found
 
 
 def _entries(runs: pd.DataFrame, keys: list[tuple[str, str, str]]) -> tuple[Entry, ...]:

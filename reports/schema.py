@@ -53,6 +53,7 @@ class RunRecord:
     seed: int
     params: str  # canonical JSON
     budget: str
+    preset_params: str | None = None  # JSON list: parameters whose value the method chose for this budget and data
     status: Literal["ok", "failed"]
     error: str | None = None
     selection: Literal["none", "val", "test"] = "none"
