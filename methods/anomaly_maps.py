@@ -1,6 +1,7 @@
 """From a raw anomaly map to the map and score that are judged."""
 
 import functools
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -38,6 +39,15 @@ def _gaussian(size: int, sigma: float) -> Tensor:
 def upsample(maps: Tensor, size: int) -> Tensor:
     """Maps [N, h, w] to [N, size, size], bilinear."""
     return functional.interpolate(maps.unsqueeze(1), (size, size), mode="bilinear", align_corners=False).squeeze(1)
+
+
+def cosine_distances(features: Sequence[Tensor], rebuilt: Sequence[Tensor], size: int) -> Tensor:
+    """Maps [N, size, size]: 1 - cosine similarity at each place of layers [N, C_l, H_l, W_l], summed over layers."""
+    layers = [
+        upsample(1 - functional.cosine_similarity(f.float(), r.float(), dim=1), size)
+        for f, r in zip(features, rebuilt, strict=True)
+    ]
+    return torch.stack(layers).sum(dim=0)
 
 
 def top_mean(maps: Tensor, pixels_at_256: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -69,6 +70,17 @@ def check_backbone(name: str, layers: tuple[int, ...], weights: str | None) -> t
 
     strides: list[int] = load_network(name, layers, weights).feature_info.reduction()
     return tuple(strides)
+
+
+def check_doubling(name: str, layers: tuple[int, ...], weights: str | None) -> tuple[int, ...]:
+    """``check_backbone``, and RequestError unless the layers' strides double from one to the next."""
+    strides = check_backbone(name, layers, weights)
+    if any(later != 2 * earlier for earlier, later in itertools.pairwise(strides)):
+        raise RequestError(
+            f"method.layers={list(layers)} lie at strides {list(strides)} of backbone '{name}'",
+            allowed="layers that follow each other at strides that double, such as 4, 8, 16",
+        )
+    return strides
 
 
 def check_layers(name: str, layers: Sequence[int], strides: Sequence[int]) -> None:

@@ -10,7 +10,6 @@ over layers; elastic pseudo-anomalies are drawn once per run, so that their feat
 width and the number of scored pixels scale with the image size.
 """
 
-import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -23,8 +22,8 @@ from torch.nn import functional
 from adbench.datasets.base import Modality
 from adbench.datasets.errors import RequestError
 from adbench.datasets.imageset import ImageSet
-from adbench.methods.anomaly_maps import smooth, top_mean, upsample
-from adbench.methods.backbone import BUNDLED, Backbone, check_backbone
+from adbench.methods.anomaly_maps import cosine_distances, smooth, top_mean
+from adbench.methods.backbone import BUNDLED, Backbone, check_doubling
 from adbench.methods.base import Choice, Context, Method, Search, WeaklySupervisedConfig, to_unit_tensor
 from adbench.methods.ckaad_networks import FeatureAutoencoder, ImageDiscriminator, PatchDiscriminator
 from adbench.methods.features import FeatureSet, cached_features
@@ -92,12 +91,7 @@ class CKAADConfig(WeaklySupervisedConfig):
 
     def check(self, image_size: int) -> None:
         """Backbone, layers and weights exist; the deepest layer is large enough for a bottleneck."""
-        strides = check_backbone(self.backbone, self.layers, self.weights)
-        if any(later != 2 * earlier for earlier, later in itertools.pairwise(strides)):
-            raise RequestError(
-                f"method.layers={list(self.layers)} lie at strides {list(strides)} of backbone '{self.backbone}'",
-                allowed="layers that follow each other at strides that double, such as 4, 8, 16",
-            )
+        strides = check_doubling(self.backbone, self.layers, self.weights)
         smallest = max(64, 2 * strides[-1] + 1)  # The bottleneck halves once more; its norm needs over one pixel.
         if image_size < smallest:
             raise RequestError(
@@ -201,11 +195,7 @@ class CKAAD(Method):
         features = self.backbone(images)  # In float32, as the features that were trained on.
         with autocast(self.context.device):
             rebuilt = self.autoencoder(features)
-        maps = sum_over(
-            upsample(1 - functional.cosine_similarity(f.float(), r.float(), dim=1), images.shape[-1])
-            for f, r in zip(features, rebuilt, strict=True)
-        )
-        maps = smooth(maps, self.config.smoothing)
+        maps = smooth(cosine_distances(features, rebuilt, images.shape[-1]), self.config.smoothing)
         return (top_mean(maps, 100) if self.config.score == "top" else maps.mean(dim=(1, 2))), maps
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -6,7 +6,6 @@ partly after a look at how attributes of labelled regions split under their true
 what experts' rules are worth. The outside evidence is elpv.
 """
 
-import itertools
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,7 +13,7 @@ from pydantic import Field
 
 from adbench.datasets.base import Modality
 from adbench.datasets.errors import RequestError
-from adbench.methods.backbone import BUNDLED, Backbone, check_backbone
+from adbench.methods.backbone import BUNDLED, Backbone, check_doubling
 from adbench.methods.base import Choice, Search, WeaklySupervisedConfig
 from adbench.methods.fuzzy_rules import RuleSet, load_rules, rules_path, shipped_rules
 from adbench.methods.kist_networks import FeatureSpace, PixelSpace, Space
@@ -134,12 +133,7 @@ class KISTConfig(WeaklySupervisedConfig):
         self.load_rules()
         smallest = 2 ** (self.depth + 1)
         if self.space == "features":
-            strides = check_backbone(self.backbone, self.layers, self.weights)
-            if any(later != 2 * earlier for earlier, later in itertools.pairwise(strides)):
-                raise RequestError(
-                    f"method.layers={list(self.layers)} lie at strides {list(strides)} of backbone '{self.backbone}'",
-                    allowed="layers that follow each other at strides that double, such as 4, 8, 16",
-                )
+            strides = check_doubling(self.backbone, self.layers, self.weights)
             smallest = 2 * strides[-1] + 1  # The bottleneck halves once more; its norm needs over one place.
         if image_size < smallest:
             raise RequestError(

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -13,7 +14,7 @@ from torch.nn import functional
 
 from adbench.datasets.cache import Cache
 from adbench.datasets.imageset import ImageSet
-from adbench.methods.anomaly_maps import REFERENCE_SIZE, upsample
+from adbench.methods.anomaly_maps import REFERENCE_SIZE, cosine_distances
 from adbench.methods.backbone import Backbone
 from adbench.methods.base import to_unit_tensor
 from adbench.methods.ckaad_networks import FeatureAutoencoder
@@ -97,18 +98,18 @@ class Inputs(Protocol):
         ...
 
 
-class Space(nn.Module):
+class Space(nn.Module, ABC):
     """What is rebuilt, the network that does it, and the error between the two."""
 
     network: nn.Module
 
+    @abstractmethod
     def take(self, images: Tensor) -> list[Tensor]:
         """What is rebuilt of images [N, 3, S, S] in [0, 1]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def inputs(self, images: ImageSet, cache: Cache, device: torch.device) -> Inputs:
         """The same of a whole set."""
-        raise NotImplementedError
 
     @torch.no_grad()
     def inputs_of(self, pixels: NDArray[np.uint8], device: torch.device) -> Inputs:
@@ -118,9 +119,9 @@ class Space(nn.Module):
         ]
         return FeatureSet([torch.cat(layer) for layer in zip(*parts, strict=True)])
 
+    @abstractmethod
     def errors(self, taken: Sequence[Tensor], size: int) -> Tensor:
         """Errors [N, size, size] >= 0 of the reconstruction of what was taken."""
-        raise NotImplementedError
 
 
 class PixelSpace(Space):
@@ -180,8 +181,4 @@ class FeatureSpace(Space):
         """Sum over layers of 1 - cosine, brought to the images' size."""
         with autocast(taken[0].device):
             rebuilt = self.network(taken)
-        layers = [
-            upsample(1 - functional.cosine_similarity(f.float(), r.float(), dim=1), size)
-            for f, r in zip(taken, rebuilt, strict=True)
-        ]
-        return torch.stack(layers).sum(dim=0)
+        return cosine_distances(taken, rebuilt, size)

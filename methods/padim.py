@@ -24,6 +24,7 @@ from adbench.datasets.imageset import ImageSet
 from adbench.methods.anomaly_maps import smooth, upsample
 from adbench.methods.backbone import BUNDLED, Backbone, check_backbone
 from adbench.methods.base import Choice, Context, Method, MethodConfig, Search, to_unit_tensor
+from adbench.methods.chunks import chunks
 from adbench.methods.training import epoch_seed
 
 _BATCH = 32
@@ -149,7 +150,7 @@ class RunningGaussians:
         """Add features [P, N, d] of N images."""
         new = values.shape[1]
         total = self.count + new
-        for chunk in chunks(len(values), values[0].numel()):
+        for chunk in chunks(len(values), values[0].numel(), _CHUNK_ELEMENTS):
             means = self.means[chunk]
             batch = values[chunk].double()
             batch_means = batch.mean(dim=1)
@@ -171,7 +172,7 @@ class RunningGaussians:
         places, channels, _ = self._scatter.shape
         identity = torch.eye(channels, dtype=torch.float64, device=self._scatter.device)
         inverses = torch.empty(self._scatter.shape, dtype=torch.float32, device=self._scatter.device)
-        for chunk in chunks(places, channels**2):
+        for chunk in chunks(places, channels**2, _CHUNK_ELEMENTS):
             factors = torch.linalg.cholesky(self.covariances(chunk) + regularisation * identity)
             inverses[chunk] = torch.linalg.solve_triangular(factors, identity.expand_as(factors), upper=False)
         return inverses
@@ -211,13 +212,7 @@ def join_layers(features: Sequence[Tensor], chosen: Tensor) -> Tensor:
 def mahalanobis(values: Tensor, means: Tensor, whitening: Tensor) -> Tensor:
     """sqrt((x - mu)^T Sigma^-1 (x - mu)) = |L^-1 (x - mu)| of features [P, N, d] at each place: [P, N]."""
     distances = values.new_empty(values.shape[:2])
-    for chunk in chunks(len(values), values[0].numel()):
+    for chunk in chunks(len(values), values[0].numel(), _CHUNK_ELEMENTS):
         whitened = (values[chunk] - means[chunk, None]) @ whitening[chunk].mT
         distances[chunk] = whitened.square().sum(dim=-1).sqrt()
     return distances
-
-
-def chunks(count: int, elements: int) -> list[slice]:
-    """Slices of ``count`` rows of ``elements`` numbers each, such that a slice stays within _CHUNK_ELEMENTS."""
-    size = max(1, _CHUNK_ELEMENTS // max(1, elements))
-    return [slice(start, min(start + size, count)) for start in range(0, count, size)]

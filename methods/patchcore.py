@@ -27,6 +27,7 @@ from adbench.datasets.imageset import ImageSet
 from adbench.methods.anomaly_maps import smooth, upsample
 from adbench.methods.backbone import BUNDLED, Backbone, check_backbone
 from adbench.methods.base import Choice, Context, Method, MethodConfig, Search, to_unit_tensor
+from adbench.methods.chunks import chunks
 from adbench.methods.coreset import greedy_k_centre, random_directions
 from adbench.methods.training import epoch_seed
 
@@ -200,7 +201,7 @@ class MemoryBank:
         """Distances [Q] of queries [Q, C] to their nearest patches, and these' indices, int64 [Q]."""
         distances = queries.new_empty(len(queries))
         indices = torch.empty(len(queries), dtype=torch.int64, device=queries.device)
-        for chunk in chunks(len(queries), len(self.patches)):
+        for chunk in chunks(len(queries), len(self.patches), _CHUNK_ELEMENTS):
             indices[chunk] = self._ranks(queries[chunk]).argmin(dim=1)
             # The distance itself is taken from the difference, where nothing cancels.
             distances[chunk] = (queries[chunk] - self.patches[indices[chunk]]).square().sum(dim=1).sqrt()
@@ -213,7 +214,7 @@ class MemoryBank:
         bank patches nearest to it, itself among them.
         """
         weights = torch.empty_like(distances)
-        for chunk in chunks(len(queries), max(len(self.patches), neighbours * queries.shape[1])):
+        for chunk in chunks(len(queries), max(len(self.patches), neighbours * queries.shape[1]), _CHUNK_ELEMENTS):
             own = indices[chunk, None]
             ranks = self._ranks(self.patches[indices[chunk]]).scatter_(1, own, -torch.inf)
             around = ranks.topk(min(neighbours, len(self.patches)), dim=1, largest=False).indices
@@ -248,9 +249,3 @@ def patch_features(features: Sequence[Tensor], channels: int) -> Tensor:
 def patches_per_image(images: int, places: int, numbers: int, memory_mb: int) -> int:
     """How many of the patches of an image, of ``numbers`` float32 each, fit if all images are to: at least one."""
     return max(1, min(places, memory_mb * 2**20 // (4 * numbers * images)))
-
-
-def chunks(count: int, elements: int) -> list[slice]:
-    """Slices of ``count`` rows of ``elements`` numbers each, such that a slice stays within _CHUNK_ELEMENTS."""
-    size = max(1, _CHUNK_ELEMENTS // max(1, elements))
-    return [slice(start, min(start + size, count)) for start in range(0, count, size)]

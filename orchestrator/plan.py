@@ -88,14 +88,17 @@ def _cells_of(
         "split_hash": split.hash,
     }
     configs = [(method, _method_config(method, params, request, dataset, category)) for method, params, _ in variants]
-    named = [(*config, label) for config, label in zip(configs, _labels(variants), strict=True)]
-    for seed, (method, config, label) in itertools.product(request.seeds, named):
+    named = [
+        (method, config, _preset(config, request, dataset, category), label)
+        for (method, config), label in zip(configs, _labels(variants), strict=True)
+    ]
+    for seed, (method, config, preset, label) in itertools.product(request.seeds, named):
         yield Cell(
             suite=request.name,
             method=method,
             method_version=method_class(method).version,
             params=config.model_dump(mode="json"),
-            preset=_preset(config, request, dataset, category),
+            preset=preset,
             **data,
             seed=seed,
             budget=request.budget,

@@ -1,8 +1,8 @@
 """Batch normalisation over processes equals that of one process. As a script: one of those processes."""
 
-import os
-import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -43,16 +43,11 @@ def test_on_one_process_it_is_batch_normalisation() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the loopback device has another name")
-def test_two_processes_with_unequal_shares_are_one(tmp_path: Path) -> None:
-    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
-    workers = [
-        subprocess.Popen([sys.executable, __file__, str(tmp_path), str(rank)], env=environment) for rank in range(2)
-    ]
-    try:
-        assert [worker.wait(200) for worker in workers] == [0, 0]
-    finally:
-        for worker in workers:
-            worker.kill()
+def test_two_processes_with_unequal_shares_are_one(
+    tmp_path: Path, two_processes: Callable[[str, Path], AbstractContextManager[None]]
+) -> None:
+    with two_processes(__file__, tmp_path):
+        pass
     whole = learned(images_of_five())
     shares = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     output = torch.empty_like(whole["output"])

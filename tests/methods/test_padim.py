@@ -16,6 +16,7 @@ from adbench.datasets.parameters import validate
 from adbench.methods import padim
 from adbench.methods.anomaly_maps import smooth, upsample
 from adbench.methods.base import Context, to_unit_tensor
+from adbench.methods.chunks import chunks
 from adbench.methods.padim import PaDiM, PaDiMConfig, RunningGaussians, draw_channels, join_layers, mahalanobis
 
 Sets = Callable[[int], Any]
@@ -81,7 +82,7 @@ def test_mahalanobis_is_scipy_s(count: int, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_no_temporary_of_the_statistics_exceeds_the_bound() -> None:
     for count, elements in ((4096, 3200), (1000, 2**30), (3, 1)):
-        slices = padim.chunks(count, elements)
+        slices = chunks(count, elements, padim._CHUNK_ELEMENTS)
         assert [index for one in slices for index in range(count)[one]] == list(range(count))
         for one in slices:
             rows = one.stop - one.start

@@ -2,10 +2,9 @@
 
 import contextlib
 import itertools
-import os
-import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -251,16 +250,11 @@ def one_of_two(folder: Path, rank: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the loopback device has another name")
-def test_two_processes_train_as_one_and_see_a_divergence_together(tmp_path: Path) -> None:
-    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
-    workers = [
-        subprocess.Popen([sys.executable, __file__, str(tmp_path), str(rank)], env=environment) for rank in range(2)
-    ]
-    try:
-        assert [worker.wait(200) for worker in workers] == [0, 0]
-    finally:
-        for worker in workers:
-            worker.kill()
+def test_two_processes_train_as_one_and_see_a_divergence_together(
+    tmp_path: Path, two_processes: Callable[[str, Path], AbstractContextManager[None]]
+) -> None:
+    with two_processes(__file__, tmp_path):
+        pass
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
     alone = Regression()
     history: History = {}

@@ -1,9 +1,8 @@
 """Every method on two processes learns what it learns on one. As a script: one of those processes."""
 
-import os
-import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -43,21 +42,16 @@ def learn(name: str, sets: Any) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the loopback device has another name")
 def test_two_processes_learn_as_one(
-    tmp_path: Path, mvtec_folder: Callable[..., Path], tiny_sets_of: Callable[[Path, int], Any]
+    tmp_path: Path,
+    mvtec_folder: Callable[..., Path],
+    tiny_sets_of: Callable[[Path, int], Any],
+    two_processes: Callable[[str, Path], AbstractContextManager[None]],
 ) -> None:
     root = mvtec_folder(
         tmp_path / "grating", train=12, test=2, defects={"blob": 2}, labelled={"blob": 4}, size=(80, 80)
     )
-    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
-    workers = [
-        subprocess.Popen([sys.executable, __file__, str(root), str(rank)], env=environment) for rank in range(2)
-    ]
-    try:
+    with two_processes(__file__, root):
         alone = {name: learn(name, tiny_sets_of(root, SIZE)) for name in NAMES}
-        assert [worker.wait(500) for worker in workers] == [0, 0]
-    finally:
-        for worker in workers:
-            worker.kill()
     shared = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     for name in NAMES:
         first, second = (found[name] for found in shared)
