@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from filelock import FileLock
 from numpy.typing import NDArray
-from pydantic import AfterValidator, Field
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -25,8 +25,8 @@ from adbench.datasets.decode import IMAGE_SUFFIXES, read_image
 from adbench.datasets.errors import RequestError
 from adbench.datasets.imageset import ImageSet
 from adbench.methods.anomalib_models import anomalib, seeded
-from adbench.methods.anomalib_trained import Trained, absolute
-from adbench.methods.base import Choice, MethodConfig, Search, to_unit_tensor
+from adbench.methods.anomalib_trained import Trained
+from adbench.methods.base import Choice, InputPath, MethodConfig, Search, to_unit_tensor
 from adbench.methods.training import Batch, epoch_seed
 
 _MIN_SIZE = 256
@@ -37,10 +37,10 @@ _GREY = (0.299, 0.587, 0.114)
 class EfficientADConfig(MethodConfig):
     """Parameters of EfficientAD; anomalib's defaults. Its teacher and ImageNette are downloaded only if asked for."""
 
-    teacher_weights: str | None = Field(
+    teacher_weights: InputPath = Field(
         default=None, description="pretrained_teacher_small.pth or _medium.pth of anomalib's release"
     )
-    imagenette: Annotated[str | None, AfterValidator(absolute)] = Field(
+    imagenette: InputPath = Field(
         default=None,
         description="folder of natural images, such as ImageNette, on which the student must stay silent",
     )
@@ -64,11 +64,6 @@ class EfficientADConfig(MethodConfig):
     def preset(cls, budget: str, modality: Modality) -> dict[str, Any]:
         """Fewer steps at smaller budgets."""
         return {"steps": {"smoke": 2, "quick": 1000, "full": 70_000}[budget]}
-
-    def input_files(self) -> dict[str, Path]:
-        """The teacher's weights and the folder of natural images, if they are given."""
-        given = {"teacher_weights": self.teacher_weights, "imagenette": self.imagenette}
-        return {key: Path(path) for key, path in given.items() if path is not None}
 
     def check(self, image_size: int) -> None:
         """Teacher and penalty images exist, or may be downloaded; images are large enough for the autoencoder."""

@@ -18,7 +18,6 @@ import io
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -29,7 +28,7 @@ from torch import Tensor, nn
 from adbench.datasets.base import Modality
 from adbench.datasets.imageset import ImageSet
 from adbench.methods.backbone import BUNDLED, Backbone, check_backbone
-from adbench.methods.base import Choice, Context, Method, MethodConfig, Search, to_unit_tensor
+from adbench.methods.base import Choice, Context, InputPath, Method, MethodConfig, Search, to_unit_tensor
 from adbench.methods.training import epoch_seed
 
 _BATCH = 32
@@ -54,14 +53,10 @@ class BackboneConfig(MethodConfig):
     """Parameters of a model on the frozen features of a backbone."""
 
     backbone: str = Field(default=BUNDLED, description="timm model whose frozen features are used")
-    weights: str | None = Field(default=None, description="safetensors file with the backbone's weights")
+    weights: InputPath = Field(default=None, description="safetensors file with the backbone's weights")
     layers: Annotated[tuple[int, ...], Choice(((2, 3), (1, 2, 3)))] = Field(
         default=(1, 2, 3), description="the backbone's layers, shallow to deep; layers 1, 2, 3 of a ResNet"
     )
-
-    def input_files(self) -> dict[str, Path]:
-        """The backbone's weights, if they come from a file."""
-        return {} if self.weights is None else {"weights": Path(self.weights)}
 
     def check(self, image_size: int) -> None:
         """Backbone, layers and weights exist."""

@@ -18,7 +18,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import AfterValidator, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from adbench.datasets.base import Modality
@@ -26,7 +26,7 @@ from adbench.datasets.errors import RequestError
 from adbench.datasets.imageset import ImageSet
 from adbench.methods.anomalib_models import AnomalibMethod, BackboneConfig, OnBackbone, anomalib
 from adbench.methods.backbone import check_backbone
-from adbench.methods.base import Choice, Context, MethodConfig, Search, to_unit_tensor
+from adbench.methods.base import Choice, Context, InputPath, MethodConfig, Search, to_unit_tensor
 from adbench.methods.features import FeatureSet, cached_features
 from adbench.methods.normalisation import SynchronisedBatchNorm
 from adbench.methods.textures import texture_batch, texture_files
@@ -34,11 +34,6 @@ from adbench.methods.training import Batch, optimise, train
 
 RD_LAYERS = (1, 2, 3)
 _CPU = torch.device("cpu")
-
-
-def absolute(folder: str | None) -> str | None:
-    """Workers change directory."""
-    return None if folder is None else str(Path(folder).expanduser().absolute())
 
 
 def _check_halvings(name: str, image_size: int) -> None:
@@ -55,7 +50,7 @@ class RDConfig(MethodConfig):
     backbone: Literal["resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2", "wide_resnet101_2"] = Field(
         default="wide_resnet50_2", description="timm ResNet that is distilled; anomalib has decoders for these"
     )
-    weights: str | None = Field(default=None, description="safetensors file with the backbone's weights")
+    weights: InputPath = Field(default=None, description="safetensors file with the backbone's weights")
     mode: Annotated[Literal["add", "multiply"], Choice(("add", "multiply"))] = Field(
         default="add", description="how the layers' maps are joined"
     )
@@ -71,10 +66,6 @@ class RDConfig(MethodConfig):
         if budget == "full":
             return {}
         return {"backbone": "resnet18", "epochs": {"smoke": 1, "quick": 2}[budget]}
-
-    def input_files(self) -> dict[str, Path]:
-        """The backbone's weights, if they come from a file."""
-        return {} if self.weights is None else {"weights": Path(self.weights)}
 
     def check(self, image_size: int) -> None:
         """The backbone's weights exist; encoder and decoder maps are equally large."""
@@ -107,7 +98,7 @@ class STFPMConfig(BackboneConfig):
 class DRAEMConfig(MethodConfig):
     """Parameters of DRAEM; anomalib's defaults, epochs and batch size of the paper."""
 
-    textures: Annotated[str | None, AfterValidator(absolute)] = Field(
+    textures: InputPath = Field(
         default=None, description="folder of texture images, such as DTD; null: drawn textures"
     )
     width: int = Field(
@@ -133,10 +124,6 @@ class DRAEMConfig(MethodConfig):
             "smoke": {"width": 8, "epochs": 1, "lr": 1e-3},
             "quick": {"width": 16, "epochs": 3, "lr": 1e-3},
         }.get(budget, {})
-
-    def input_files(self) -> dict[str, Path]:
-        """The folder of textures, if there is one."""
-        return {} if self.textures is None else {"textures": Path(self.textures)}
 
     def check(self, image_size: int) -> None:
         """Textures exist; images can be halved as often as the networks do."""

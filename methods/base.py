@@ -36,6 +36,15 @@ class Choice:
     values: tuple[Any, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Input:
+    """Marks a config field that names a file or folder."""
+
+
+InputPath = Annotated[str | None, _Input()]
+"""A file or folder that a method reads; its content, not its place, is part of a cell's identity."""
+
+
 class MethodConfig(BaseModel):
     """Parameters of a method: names, bounds, defaults and search ranges, declared once."""
 
@@ -61,9 +70,9 @@ class MethodConfig(BaseModel):
         return (0.0, 0)
 
     def input_files(self) -> dict[str, Path]:
-        """Files or folders by the parameter that names them: their content, not their place, is part of a cell's
-        identity."""
-        return {}
+        """Files and folders in use, by the parameter that names them."""
+        names = [name for name, field in type(self).model_fields.items() if _Input() in field.metadata]
+        return {name: Path(getattr(self, name)) for name in names if getattr(self, name) is not None}
 
     def check(self, image_size: int) -> None:
         """Raise RequestError for what bounds cannot express (such as missing weights), before anything trains."""

@@ -11,7 +11,6 @@ width and the number of scored pixels scale with the image size.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -24,7 +23,7 @@ from adbench.datasets.errors import RequestError
 from adbench.datasets.imageset import ImageSet
 from adbench.methods.anomaly_maps import cosine_distances, smooth, top_mean
 from adbench.methods.backbone import BUNDLED, Backbone, check_doubling
-from adbench.methods.base import Choice, Context, Method, Search, WeaklySupervisedConfig, to_unit_tensor
+from adbench.methods.base import Choice, Context, InputPath, Method, Search, WeaklySupervisedConfig, to_unit_tensor
 from adbench.methods.ckaad_networks import FeatureAutoencoder, ImageDiscriminator, PatchDiscriminator
 from adbench.methods.features import FeatureSet, cached_features
 from adbench.methods.pseudo_anomalies import elastic_anomalies
@@ -40,7 +39,7 @@ class CKAADConfig(WeaklySupervisedConfig):
     """Parameters of CKAAD; defaults of the paper where it states them."""
 
     backbone: str = Field(default=BUNDLED, description="timm model whose frozen features are reconstructed")
-    weights: str | None = Field(default=None, description="safetensors file with the backbone's weights")
+    weights: InputPath = Field(default=None, description="safetensors file with the backbone's weights")
     layers: Annotated[tuple[int, ...], Choice(((2, 3), (1, 2, 3)))] = Field(
         default=(2, 3), description="the backbone's layers, shallow to deep, at strides that double"
     )
@@ -84,10 +83,6 @@ class CKAADConfig(WeaklySupervisedConfig):
         if budget == "full" and modality == "industrial":
             preset["layers"] = (1, 2, 3)
         return preset
-
-    def input_files(self) -> dict[str, Path]:
-        """The backbone's weights, if they come from a file."""
-        return {} if self.weights is None else {"weights": Path(self.weights)}
 
     def check(self, image_size: int) -> None:
         """Backbone, layers and weights exist; the deepest layer is large enough for a bottleneck."""

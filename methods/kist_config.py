@@ -14,7 +14,7 @@ from pydantic import Field
 from adbench.datasets.base import Modality
 from adbench.datasets.errors import RequestError
 from adbench.methods.backbone import BUNDLED, Backbone, check_doubling
-from adbench.methods.base import Choice, Search, WeaklySupervisedConfig
+from adbench.methods.base import Choice, InputPath, Search, WeaklySupervisedConfig
 from adbench.methods.fuzzy_rules import RuleSet, load_rules, rules_path, shipped_rules
 from adbench.methods.kist_networks import FeatureSpace, PixelSpace, Space
 
@@ -54,7 +54,7 @@ class KISTConfig(WeaklySupervisedConfig):
     backbone: str = Field(
         default=BUNDLED, description="timm model whose frozen features are rebuilt (space=features only)"
     )
-    weights: str | None = Field(
+    weights: InputPath = Field(
         default=None, description="safetensors file with the backbone's weights (space=features only)"
     )
     layers: tuple[int, ...] = Field(
@@ -118,10 +118,8 @@ class KISTConfig(WeaklySupervisedConfig):
 
     def input_files(self) -> dict[str, Path]:
         """The files of rules and of weights that are in use."""
-        files = {} if self.rules == NO_RULES else {"rules": rules_path(self.rules)}
-        if self.space == "features" and self.weights is not None:
-            files["weights"] = Path(self.weights)
-        return files
+        rules = {} if self.rules == NO_RULES else {"rules": rules_path(self.rules)}
+        return rules | (super().input_files() if self.space == "features" else {})
 
     def check(self, image_size: int) -> None:
         """There are rules to be wrong about, and they can be read; backbone and weights exist; the middle of the

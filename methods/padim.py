@@ -11,7 +11,6 @@ paper's. The smoothing width scales with the image size.
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -23,7 +22,7 @@ from adbench.datasets.errors import RequestError
 from adbench.datasets.imageset import ImageSet
 from adbench.methods.anomaly_maps import smooth, upsample
 from adbench.methods.backbone import BUNDLED, Backbone, check_backbone
-from adbench.methods.base import Choice, Context, Method, MethodConfig, Search, to_unit_tensor
+from adbench.methods.base import Choice, Context, InputPath, Method, MethodConfig, Search, to_unit_tensor
 from adbench.methods.chunks import chunks
 from adbench.methods.training import epoch_seed
 
@@ -37,7 +36,7 @@ class PaDiMConfig(MethodConfig):
     """Parameters of PaDiM; defaults of the paper (its ResNet18) where it states them."""
 
     backbone: str = Field(default=BUNDLED, description="timm model whose frozen features are modelled")
-    weights: str | None = Field(default=None, description="safetensors file with the backbone's weights")
+    weights: InputPath = Field(default=None, description="safetensors file with the backbone's weights")
     layers: Annotated[tuple[int, ...], Choice(((2, 3), (1, 2, 3)))] = Field(
         default=(1, 2, 3), description="the backbone's layers, joined at the size of the largest map"
     )
@@ -54,10 +53,6 @@ class PaDiMConfig(MethodConfig):
         """The paper's layers at the full budget; at quick without the first, which costs four times the places."""
         presets: dict[str, dict[str, Any]] = {"smoke": {"channels": 32}, "quick": {"layers": (2, 3)}, "full": {}}
         return presets[budget]
-
-    def input_files(self) -> dict[str, Path]:
-        """The backbone's weights, if they come from a file."""
-        return {} if self.weights is None else {"weights": Path(self.weights)}
 
     def check(self, image_size: int) -> None:
         """Backbone, layers and weights exist; the statistics fit into memory."""

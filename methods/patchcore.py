@@ -13,7 +13,6 @@ note. The smoothing width scales with the image size.
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -26,7 +25,7 @@ from adbench.datasets.errors import RequestError
 from adbench.datasets.imageset import ImageSet
 from adbench.methods.anomaly_maps import smooth, upsample
 from adbench.methods.backbone import BUNDLED, Backbone, check_backbone
-from adbench.methods.base import Choice, Context, Method, MethodConfig, Search, to_unit_tensor
+from adbench.methods.base import Choice, Context, InputPath, Method, MethodConfig, Search, to_unit_tensor
 from adbench.methods.chunks import chunks
 from adbench.methods.coreset import greedy_k_centre, random_directions
 from adbench.methods.training import epoch_seed
@@ -40,7 +39,7 @@ class PatchCoreConfig(MethodConfig):
     """Parameters of PatchCore; defaults of the paper where it states them."""
 
     backbone: str = Field(default=BUNDLED, description="timm model whose frozen features are kept")
-    weights: str | None = Field(default=None, description="safetensors file with the backbone's weights")
+    weights: InputPath = Field(default=None, description="safetensors file with the backbone's weights")
     layers: Annotated[tuple[int, ...], Choice(((2, 3), (1, 2, 3)))] = Field(
         default=(2, 3), description="the backbone's layers, joined at the size of the largest map"
     )
@@ -75,10 +74,6 @@ class PatchCoreConfig(MethodConfig):
             "quick": {"coreset_ratio": 0.01},
             "full": {},
         }[budget]
-
-    def input_files(self) -> dict[str, Path]:
-        """The backbone's weights, if they come from a file."""
-        return {} if self.weights is None else {"weights": Path(self.weights)}
 
     def check(self, image_size: int) -> None:
         """Backbone, layers and weights exist; re-weighting has something to compare with."""

@@ -30,7 +30,7 @@ from adbench.datasets.errors import RequestError
 from adbench.datasets.imageset import ImageSet
 from adbench.methods.anomaly_maps import top_mean
 from adbench.methods.backbone import BUNDLED, Backbone, check_backbone
-from adbench.methods.base import Choice, Context, Method, MethodConfig, Search, to_unit_tensor
+from adbench.methods.base import Choice, Context, InputPath, Method, MethodConfig, Search, to_unit_tensor
 from adbench.methods.features import FeatureSet, cached_features
 from adbench.methods.simulated_anomalies import ROLLS, Branch, Recipe, shuffled_tiles, simulate
 from adbench.methods.slsg_networks import Branches, Norm, Output, Position, Restorer, SegmentationNetwork, to_size
@@ -52,7 +52,7 @@ class SLSGConfig(MethodConfig):
     """Parameters of SLSG; defaults of the paper where it states them."""
 
     backbone: str = Field(default=BUNDLED, description="timm model that is the encoder")
-    weights: str | None = Field(default=None, description="safetensors file with the encoder's first weights")
+    weights: InputPath = Field(default=None, description="safetensors file with the encoder's first weights")
     layers: Annotated[tuple[int, ...], Choice(((1, 2, 3), (0, 1, 2, 3)))] = Field(
         default=(1, 2, 3), description="the encoder's layers, shallow to deep; the deepest becomes the graph"
     )
@@ -101,7 +101,7 @@ class SLSGConfig(MethodConfig):
     scar_beta: Annotated[float, Search(0.0, 0.9)] = Field(
         default=0.25, ge=0.0, le=1.0, description="scars show up to this share of the image below them"
     )
-    textures: str | None = Field(default=None, description="folder of texture images such as DTD; null: drawn ones")
+    textures: InputPath = Field(default=None, description="folder of texture images such as DTD; null: drawn ones")
     w_focal: Annotated[float, Search(0.05, 2.0, log=True)] = Field(
         default=0.4, ge=0.0, le=100.0, description="weight of the focal loss"
     )
@@ -125,11 +125,6 @@ class SLSGConfig(MethodConfig):
         if budget == "full":
             return {"pretrain_iterations": 3500, "layers": (0, 1, 2, 3)}
         return {"iterations": 40} if budget == "smoke" else {"iterations": 160, "lr": 0.15}
-
-    def input_files(self) -> dict[str, Path]:
-        """The encoder's weights, if they come from a file, and the folder of textures, if there is one."""
-        files = {"weights": self.weights, "textures": self.textures}
-        return {name: Path(path) for name, path in files.items() if path is not None}
 
     def check(self, image_size: int) -> None:
         """Backbone, layers and weights exist, and the textures; the graph has more than one node."""

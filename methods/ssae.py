@@ -29,7 +29,7 @@ from adbench.datasets.base import Modality
 from adbench.datasets.errors import RequestError
 from adbench.datasets.imageset import ImageSet
 from adbench.methods.anomaly_maps import REFERENCE_SIZE
-from adbench.methods.base import Choice, Context, Method, MethodConfig, Search, to_unit_tensor
+from adbench.methods.base import Choice, Context, InputPath, Method, MethodConfig, Search, to_unit_tensor
 from adbench.methods.corruption import CONTENTS, Content, CorruptionLaw, corrupted, donors
 from adbench.methods.ssae_networks import CorruptionAutoencoder
 from adbench.methods.textures import texture_files
@@ -73,7 +73,7 @@ class SSAEConfig(MethodConfig):
     contents: tuple[Content, ...] = Field(
         default=CONTENTS, min_length=1, description="what regions are filled with, each as often as it is listed"
     )
-    textures: str | None = Field(
+    textures: InputPath = Field(
         default=None,
         description="folder of texture images, such as the Describable Textures Dataset; null: drawn ones",
     )
@@ -121,10 +121,6 @@ class SSAEConfig(MethodConfig):
     def for_data(cls, dataset: str, category: str) -> dict[str, Any]:
         """The sum on elpv, where much of a defective cell is darker; chosen on its val data."""
         return {"score": "sum"} if dataset == "elpv" else {}
-
-    def input_files(self) -> dict[str, Path]:
-        """The folder of textures, if there is one."""
-        return {} if self.textures is None else {"textures": Path(self.textures)}
 
     def check(self, image_size: int) -> None:
         """Bounds are in order, there is something to learn, the textures exist, and the image is large enough."""

@@ -21,7 +21,7 @@ from adbench.datasets.cache import Cache
 from adbench.datasets.errors import RequestError
 from adbench.datasets.parameters import validate
 from adbench.methods.base import Context, Method, MethodConfig, to_unit_tensor
-from adbench.methods.registry import method_class, method_entry, methods
+from adbench.methods.registry import method_class, methods
 from adbench.methods.training import Batch, epoch_seed
 
 NAMES = tuple(name for name, entry in methods().items() if entry.extra == "anomalib")
@@ -389,10 +389,3 @@ def test_another_teacher_is_refused(files: Path) -> None:
     with pytest.raises(RequestError, match="cannot be loaded") as caught:
         built("anomalib_efficientad", files, 256, model_size="medium")
     assert caught.value.allowed is not None and "pretrained_teacher_medium.pth" in caught.value.allowed
-
-
-@installed
-def test_folders_become_absolute(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(files)
-    config: Any = config_of("anomalib_draem", files, textures="natural")
-    assert config.textures == str(files / "natural") and method_entry("anomalib_draem").extra == "anomalib"
