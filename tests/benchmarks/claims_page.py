@@ -3,11 +3,13 @@
 adbench run suite=claims_ckaad out=FOLDER                                 # measures
 python tests/benchmarks/claims_page.py claims_ckaad [...] out=FOLDER      # prints the tables
 python tests/benchmarks/claims_page.py claims_ckaad [...] out=FOLDER --write
+
+A suite without claims (elpv, phantom) becomes a table of its categories.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,16 +28,19 @@ from bench_tables import table
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "claims.md"
 SHOWN = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro_030")
+PER_CATEGORY = ("image_auroc", "pixel_auroc", "aupro_030")
 
 
 def claims_report(arguments: Sequence[str]) -> str:
-    """The tables of the claims and of all settings of a suite, given as for `adbench run`."""
+    """The tables of a suite, given as for `adbench run`: claims and settings, or, without claims, categories."""
     parsed = parse_overrides(arguments)
     plan = make_plan(compose(parsed), parsed)
     store = ResultStore(plan.request.out)
     planned = {cell.run_id for cell in plan.cells}
     runs = store.runs()
     runs = runs[runs["run_id"].isin(planned)]
+    if not plan.request.claims:
+        return "\n".join([_setting(plan, runs), *_category_tables(runs)])
     verdicts = judge_claims(plan, store)
     parts = [_setting(plan, runs), table(["", "metric", "difference", "by category", "result"], map(_row, verdicts))]
     return "\n".join([*parts, _settings_table(runs, store.images(planned), sorted({v.metric for v in verdicts}))])
@@ -79,6 +84,24 @@ def _settings_table(runs: pd.DataFrame, images: pd.DataFrame, metrics: Sequence[
     ]
     heads = [f"{name}, {whole.metrics[name].n_categories} categories" for name in shown]
     return table(["setting", *heads], rows)
+
+
+def _category_tables(runs: pd.DataFrame) -> Iterator[str]:
+    for metric in (name for name in PER_CATEGORY if runs[name].notna().any()):
+        by = runs.groupby(["method", "category"], sort=False)[metric]
+        means, deviations = by.mean().unstack(), by.std().unstack()
+        yield f"{METRICS[metric].name}, mean and standard deviation over seeds:\n"
+        yield table(
+            ["", *means.columns, "mean"],
+            [
+                [
+                    method,
+                    *(f"{row[c]:.3f} ± {deviations.loc[method, c]:.3f}" for c in means.columns),
+                    f"{row.mean():.3f}",
+                ]
+                for method, row in means.iterrows()
+            ],
+        )
 
 
 def main() -> None:
