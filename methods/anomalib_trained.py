@@ -224,7 +224,19 @@ class _SynchronisedBatchNormAct(SynchronisedBatchNorm):
         return activated
 
 
-class AnomalibRD(OnBackbone, Trained):
+class Distilled(OnBackbone, Trained):
+    """A network that learns from the features of a frozen one."""
+
+    _features: FeatureSet
+
+    def fit(self, train_images: ImageSet, labelled: ImageSet) -> None:
+        """Train on the frozen network's features, computed once."""
+        self._features = cached_features(self.backbone, train_images, self.context.cache, self.context.device)
+        super().fit(train_images, labelled)
+        del self._features
+
+
+class AnomalibRD(Distilled):
     """A decoder that rebuilds a frozen ResNet's features from a one-class bottleneck."""
 
     paper: ClassVar[str] = (
@@ -233,7 +245,6 @@ class AnomalibRD(OnBackbone, Trained):
     )
     config_class = RDConfig
     frozen = ("encoder.",)
-    _features: FeatureSet
 
     def build(self) -> nn.Module:
         """Encoder, bottleneck and decoder."""
@@ -253,19 +264,13 @@ class AnomalibRD(OnBackbone, Trained):
         """Adam, as in anomalib."""
         return torch.optim.Adam(self.parameters, lr=self.config.lr, betas=(0.5, 0.99))
 
-    def fit(self, train_images: ImageSet, labelled: ImageSet) -> None:
-        """Train on the encoder's features, computed once."""
-        self._features = cached_features(self.backbone, train_images, self.context.cache, self.context.device)
-        super().fit(train_images, labelled)
-        del self._features
-
     def loss_terms(self, batch: Batch) -> dict[str, Tensor]:
         """Sum over layers of 1 - cosine similarity of whole maps."""
         encoded = self._features.batch(batch.indices, self.context.device)
         return {"loss": self._loss(encoded, self.model.decoder(self.model.bottleneck(encoded)))}
 
 
-class AnomalibSTFPM(OnBackbone, Trained):
+class AnomalibSTFPM(Distilled):
     """A student with the frozen teacher's architecture learns the teacher's features of normal images."""
 
     paper: ClassVar[str] = (
@@ -274,7 +279,6 @@ class AnomalibSTFPM(OnBackbone, Trained):
     )
     config_class = STFPMConfig
     frozen = ("teacher_model.",)
-    _features: FeatureSet
 
     def build(self) -> nn.Module:
         """Put together as its constructor does, which would fetch the teacher's weights."""
@@ -297,12 +301,6 @@ class AnomalibSTFPM(OnBackbone, Trained):
     def build_optimizer(self) -> torch.optim.Optimizer:
         """SGD, as in anomalib."""
         return torch.optim.SGD(self.parameters, lr=self.config.lr, momentum=0.9, weight_decay=0.001)
-
-    def fit(self, train_images: ImageSet, labelled: ImageSet) -> None:
-        """Train on the teacher's features, computed once."""
-        self._features = cached_features(self.backbone, train_images, self.context.cache, self.context.device)
-        super().fit(train_images, labelled)
-        del self._features
 
     def loss_terms(self, batch: Batch) -> dict[str, Tensor]:
         """Squared distance of normalised features: mean over places, sum over images and layers."""

@@ -88,20 +88,14 @@ def _settings_table(runs: pd.DataFrame, images: pd.DataFrame, metrics: Sequence[
 
 def _category_tables(runs: pd.DataFrame) -> Iterator[str]:
     for metric in (name for name in PER_CATEGORY if runs[name].notna().any()):
-        by = runs.groupby(["method", "category"], sort=False)[metric]
-        means, deviations = by.mean().unstack(), by.std().unstack()
+        by = runs.groupby(["method", "category"], sort=False)[metric].agg(["mean", "std"]).unstack()
+        means, deviations = by["mean"], by["std"]
+        rows = [
+            [str(method), *map("{:.3f} ± {:.3f}".format, each, spread), f"{sum(each) / len(each):.3f}"]
+            for method, each, spread in zip(means.index, means.to_numpy(), deviations.to_numpy(), strict=True)
+        ]
         yield f"{METRICS[metric].name}, mean and standard deviation over seeds:\n"
-        yield table(
-            ["", *means.columns, "mean"],
-            [
-                [
-                    method,
-                    *(f"{row[c]:.3f} ± {deviations.loc[method, c]:.3f}" for c in means.columns),
-                    f"{row.mean():.3f}",
-                ]
-                for method, row in means.iterrows()
-            ],
-        )
+        yield table(["", *map(str, means.columns), "mean"], rows)
 
 
 def main() -> None:
