@@ -1,8 +1,10 @@
 """The table of methods: one line each, or an entry point in the group ``adbench.methods`` of any package."""
 
+import functools
 import importlib
+import sys
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 from adbench.datasets.errors import RequestError, unknown_name
@@ -101,9 +103,15 @@ _TABLE = {
 def methods() -> dict[str, MethodEntry]:
     """Every known method by name, sorted."""
     found = dict(_TABLE)
-    for point in entry_points(group="adbench.methods"):
+    for point in _registered(tuple(sys.path)):
         found.setdefault(point.name, MethodEntry(point.value, f"from the package {point.module.split('.')[0]}"))
     return dict(sorted(found.items()))
+
+
+@functools.lru_cache(maxsize=1)
+def _registered(path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """What packages on ``path`` register; looking takes milliseconds, and a plan asks for every cell."""
+    return tuple(entry_points(group="adbench.methods"))
 
 
 def method_entry(name: str) -> MethodEntry:

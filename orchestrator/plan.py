@@ -87,27 +87,34 @@ def _cells_of(
         "split_seed": request.split_seed,
         "split_hash": split.hash,
     }
-    configs = [(method, _method_config(method, params, request, dataset, category)) for method, params, _ in variants]
-    named = [
-        (method, config, _preset(config, request, dataset, category), label)
-        for (method, config), label in zip(configs, _labels(variants), strict=True)
+    templates = [
+        _template(data, dataset, request, variant, label)
+        for variant, label in zip(variants, _labels(variants), strict=True)
     ]
-    for seed, (method, config, preset, label) in itertools.product(request.seeds, named):
-        yield Cell(
-            suite=request.name,
-            method=method,
-            method_version=method_class(method).version,
-            params=config.model_dump(mode="json"),
-            preset=preset,
-            **data,
-            seed=seed,
-            budget=request.budget,
-            image_size=request.pixels(),
-            metric_version=METRIC_VERSION,
-            files={key: hash_path(path) for key, path in config.input_files().items()},
-            command=reproduce_command(request, name, dataset, category, method, config, seed),
-            variant=label,
-        )
+    for seed, template in itertools.product(request.seeds, templates):
+        yield Cell(**{**template, "seed": seed, "command": f"{template['command']} seed={seed}"})
+
+
+def _template(
+    data: Mapping[str, Any], dataset: Dataset, request: Request, variant: _Variant, label: str
+) -> dict[str, Any]:
+    """What the cells of one category and variant share, all but their seed; asked for once, for it takes time."""
+    method, category = variant.method, str(data["category"])
+    config = _method_config(method, variant.params, request, dataset, category)
+    return {
+        **data,
+        "suite": request.name,
+        "method": method,
+        "method_version": method_class(method).version,
+        "params": config.model_dump(mode="json"),
+        "preset": _preset(config, request, dataset, category),
+        "budget": request.budget,
+        "image_size": request.pixels(),
+        "metric_version": METRIC_VERSION,
+        "files": {key: hash_path(path) for key, path in config.input_files().items()},
+        "command": reproduce_command(request, str(data["dataset"]), dataset, category, method, config),
+        "variant": label,
+    }
 
 
 def _variants(spec: MethodSpec, overrides: Overrides) -> Iterator[_Variant]:

@@ -1,4 +1,4 @@
-"""The command line that repeats one cell."""
+"""The command line that repeats a cell."""
 
 import re
 import shlex
@@ -22,9 +22,9 @@ def reproduce_command(
     category: str,
     method: str,
     config: MethodConfig,
-    seed: int,
 ) -> str:
-    """``adbench run ...`` with every value that differs from what the same words would choose by themselves."""
+    """``adbench run ...`` with every value that differs from what the same words would choose by themselves; its seed
+    is still to be added."""
     preset = type(config).suited(request.budget, dataset, category)
     expected = type(config)(**{**preset, **method_entry(method).fixed})
     words = [
@@ -32,7 +32,6 @@ def reproduce_command(
         f"method={method}",
         f"dataset={dataset_name}",
         f"category={_hydra(category)}",
-        f"seed={seed}",
         f"budget={request.budget}",
         f"image_size={request.pixels()}",
         f"split_seed={request.split_seed}",
