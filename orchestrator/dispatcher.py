@@ -9,10 +9,18 @@ from adbench.reports.schema import RunResult
 
 
 class Dispatcher:
-    """Hands each cell to exactly one lane, and collects what lanes report until the driver fetches it."""
+    """Hands each cell to exactly one lane, and collects what lanes report until the driver fetches it.
+
+    A lane stays with the images it has at hand. One that needs others takes a category that no lane is at, so that
+    each is decoded, and its features computed, by one lane while the others are at work elsewhere; only when all are
+    taken does it help where the most is left to do.
+    """
 
     def __init__(self, cells: Sequence[Cell]) -> None:
-        self._waiting = deque(cells)
+        self._waiting: dict[_Images, deque[Cell]] = {}
+        for cell in cells:
+            self._waiting.setdefault(_images(cell), deque()).append(cell)
+        self._at: dict[int, _Images] = {}
         self._running: dict[int, Cell] = {}
         self._events: list[Event] = []
         self.stopping = False
@@ -21,10 +29,21 @@ class Dispatcher:
         """The next cell for a lane, or None when there is none left for it."""
         if self.stopping or not self._waiting:
             return None
-        cell = self._waiting.popleft()
+        images = self._choose(lane)
+        cell = self._waiting[images].popleft()
+        if not self._waiting[images]:
+            del self._waiting[images]
+        self._at[lane] = images
         self._running[lane] = cell
         self._events.append(CellStarted(lane, cell))
         return cell
+
+    def _choose(self, lane: int) -> "_Images":
+        if self._at.get(lane) in self._waiting:
+            return self._at[lane]
+        taken = {images for other, images in self._at.items() if other != lane}
+        free = (images for images in self._waiting if images not in taken)
+        return next(free, None) or max(self._waiting, key=lambda images: len(self._waiting[images]))
 
     def report(self, lane: int, step: int, values: Mapping[str, float]) -> bool:
         """Note a lane's progress; True if it must stop its cell now."""
@@ -59,4 +78,12 @@ class Dispatcher:
 
     def load(self) -> tuple[int, int]:
         """How many cells wait for a lane, and how many run."""
-        return len(self._waiting), len(self._running)
+        return sum(map(len, self._waiting.values())), len(self._running)
+
+
+_Images = tuple[str, str, int]
+
+
+def _images(cell: Cell) -> _Images:
+    """What must be decoded for a cell."""
+    return (cell.fingerprint, cell.category, cell.image_size)

@@ -1,5 +1,6 @@
 """Every cell goes to exactly one lane; events come out in order; a stop is final."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from hypothesis import given
@@ -11,7 +12,7 @@ from adbench.orchestrator.events import CellFinished, CellProgress, CellStarted
 from adbench.orchestrator.record import lost_cell
 
 
-def _cells(count: int) -> list[Cell]:
+def _cells(count: int, categories: Sequence[str] = ("weave",)) -> list[Cell]:
     return [
         Cell(
             suite="s",
@@ -20,7 +21,7 @@ def _cells(count: int) -> list[Cell]:
             params={},
             dataset="phantom",
             dataset_params={},
-            category="weave",
+            category=category,
             modality="industrial",
             fingerprint="f",
             split_seed=0,
@@ -31,6 +32,7 @@ def _cells(count: int) -> list[Cell]:
             metric_version=1,
             command="adbench run",
         )
+        for category in categories
         for seed in range(count)
     ]
 
@@ -55,6 +57,29 @@ def test_each_cell_once_whatever_the_lanes_do(count: int, steps: list[str], lane
     assert [event.cell.run_id for event in events if isinstance(event, CellStarted)] == taken
     assert sum(isinstance(event, CellFinished) for event in events) == len(taken) - len(busy)
     assert dispatcher.fetch() == []
+
+
+@given(st.integers(1, 5), st.integers(1, 4), st.integers(1, 5), st.lists(st.integers(0, 4), max_size=120))
+def test_lanes_keep_to_their_images(count: int, categories: int, lanes: int, turns: list[int]) -> None:
+    dispatcher = Dispatcher(_cells(count, [f"c{index}" for index in range(categories)]))
+    left = {f"c{index}": count for index in range(categories)}
+    at: dict[int, str] = {}
+    for lane in (turn % lanes for turn in turns):
+        cell = dispatcher.next_cell(lane)
+        if cell is None:
+            assert not any(left.values())
+            break
+        waiting = {name for name, number in left.items() if number}
+        free = waiting - {name for other, name in at.items() if other != lane}
+        if at.get(lane) in waiting:
+            assert cell.category == at[lane]
+        elif free:
+            assert cell.category in free
+        else:
+            assert left[cell.category] == max(left.values())
+        left[cell.category] -= 1
+        at[lane] = cell.category
+        dispatcher.finish(lane, lost_cell(cell, "done"))
 
 
 def test_progress_and_stop() -> None:
