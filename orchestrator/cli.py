@@ -139,6 +139,31 @@ def run(
     return SOME_FAILED if outcome.failures else 0
 
 
+@main.command(short_help="How long a suite would take on many lanes.", epilog=_OVERRIDES_HELP)
+@click.argument("overrides", nargs=-1, metavar="suite=NAME|PATH [lanes=1000] [KEY=VALUE ...]")
+@click.option("--from", "source", metavar="FOLDER", help="Results folder with recorded runs (default: out=).")
+@click.option("--price", type=click.FloatRange(min=0.0), help="What a lane costs an hour, in any currency.")
+@_guarded
+def simulate(overrides: tuple[str, ...], source: str | None, price: float | None) -> int | None:
+    """Replay recorded durations through the real plan and dispatcher in simulated time; trains nothing.
+
+    Shows makespan, idle share of the lanes and their hours, for lanes= or for several numbers of lanes.
+    """
+    from adbench.orchestrator.compose import compose
+    from adbench.orchestrator.keys import results_folder
+    from adbench.orchestrator.overrides import parse_overrides
+    from adbench.orchestrator.plan import make_plan
+    from adbench.orchestrator.simulate import simulation
+    from adbench.reports.store import ResultStore
+
+    parsed = parse_overrides(overrides)
+    request = compose(parsed)
+    runs = ResultStore(results_folder({"out": source or request.out})).runs()
+    lanes = None if request.lanes == "auto" else request.lanes
+    click.echo(simulation(make_plan(request, parsed).cells, runs, lanes, price))
+    return 0
+
+
 @main.command(short_help="Render the leaderboard from recorded results.")
 @click.argument("overrides", nargs=-1, metavar="[suite=NAME] [out=FOLDER] [data_root=FOLDER]")
 @click.option(

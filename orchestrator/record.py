@@ -48,8 +48,7 @@ def cell_facts(cell: Cell) -> CellFacts:
         category=cell.category,
         modality=cell.modality,
         seed=cell.seed,
-        # A file is told by its content: the same weights elsewhere are the same parameters.
-        params=canonical_json(cell.params | {key: f"sha256:{digest}" for key, digest in cell.files.items()}),
+        params=recorded_params(cell),
         preset_params=canonical_json(cell.preset),
         budget=cell.budget,
         image_size=cell.image_size,
@@ -64,6 +63,11 @@ def cell_facts(cell: Cell) -> CellFacts:
         ray_version=environment.package_version("ray"),
         python_version=environment.python_version(),
     )
+
+
+def recorded_params(cell: Cell) -> str:
+    """The column ``params``. A file is told by its content: the same weights elsewhere are the same parameters."""
+    return canonical_json(cell.params | {key: f"sha256:{digest}" for key, digest in cell.files.items()})
 
 
 def lost_cell(cell: Cell, error: str) -> RunResult:
