@@ -20,6 +20,10 @@ from adbench.datasets.imageset import ImageSet
 PREDICT_BATCH = 32
 
 
+Condition = tuple[str, tuple[Any, ...]]
+"""Another parameter, declared before, and the values of it with which this one has an effect."""
+
+
 @dataclass(frozen=True, slots=True)
 class Search:
     """Search range of a number, attached to a config field; ``log`` searches its logarithm."""
@@ -27,6 +31,7 @@ class Search:
     low: float
     high: float
     log: bool = False
+    only_if: Condition | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,7 @@ class Choice:
     """Search range of a choice, attached to a config field."""
 
     values: tuple[Any, ...]
+    only_if: Condition | None = None
 
 
 @dataclass(frozen=True, slots=True)

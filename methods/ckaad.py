@@ -40,7 +40,7 @@ class CKAADConfig(WeaklySupervisedConfig):
 
     backbone: str = Field(default=BUNDLED, description="timm model whose frozen features are reconstructed")
     weights: InputPath = Field(default=None, description="safetensors file with the backbone's weights")
-    layers: Annotated[tuple[int, ...], Choice(((2, 3), (1, 2, 3)))] = Field(
+    layers: Annotated[tuple[int, ...], Choice(((3,), (2, 3), (1, 2, 3)))] = Field(
         default=(2, 3), description="the backbone's layers, shallow to deep, at strides that double"
     )
     level: Annotated[Literal["patch", "image", "both"], Choice(("patch", "image", "both"))] = Field(

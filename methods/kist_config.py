@@ -57,7 +57,7 @@ class KISTConfig(WeaklySupervisedConfig):
     weights: InputPath = Field(
         default=None, description="safetensors file with the backbone's weights (space=features only)"
     )
-    layers: tuple[int, ...] = Field(
+    layers: Annotated[tuple[int, ...], Choice(((3,), (2, 3), (1, 2, 3)), only_if=("space", ("features",)))] = Field(
         default=(2, 3),
         description="the backbone's layers, shallow to deep, at strides that double (space=features only)",
     )

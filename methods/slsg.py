@@ -46,6 +46,7 @@ _SALT = 0x515C
 _TILES = (8, 8)
 _SHUFFLED, _MASKED = 1 / 3, 1 / 5
 _CENTRE_BATCH = 32
+_SPARSE = ("graph", ("both", "sparse"))
 
 
 class SLSGConfig(MethodConfig):
@@ -80,12 +81,12 @@ class SLSGConfig(MethodConfig):
     graph: Annotated[Branches, Choice(("both", "dense", "sparse", "off"))] = Field(
         default="both", description="branches of the graph block; off: the control without a graph"
     )
-    position: Annotated[Position, Choice(("far", "near", "off"))] = Field(
+    position: Annotated[Position, Choice(("far", "near", "off"), only_if=_SPARSE)] = Field(
         default="far",
         description="whether far (the authors' code) or near nodes are favoured as neighbours; of effect only with a "
         "sparse branch (graph both or sparse)",
     )
-    neighbours: Annotated[int, Choice((5, 9, 15))] = Field(
+    neighbours: Annotated[int, Choice((5, 9, 15), only_if=_SPARSE)] = Field(
         default=9,
         ge=1,
         le=64,

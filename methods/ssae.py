@@ -51,7 +51,7 @@ class SSAEConfig(MethodConfig):
     lam: Annotated[float, Search(0.1, 0.95)] = Field(
         default=0.5, ge=0.0, le=1.0, description="lambda: weight of the corrupted region's error against the rest's"
     )
-    noise: Annotated[float, Search(0.01, 0.3, log=True)] = Field(
+    noise: Annotated[float, Search(0.01, 0.3, log=True, only_if=("objective", ("noise", "denoising")))] = Field(
         default=0.1,
         ge=0.0,
         le=1.0,

@@ -129,9 +129,10 @@ def _range(ranges: list[Any]) -> str:
     if not ranges:
         return "-"
     found = ranges[0]
+    condition = f", if {found.only_if[0]} is {' or '.join(map(str, found.only_if[1]))}" if found.only_if else ""
     if isinstance(found, Search):
-        return f"{found.low:g} .. {found.high:g}" + (" (log)" if found.log else "")
-    return ", ".join(map(str, found.values))
+        return f"{found.low:g} .. {found.high:g}" + (" (log)" if found.log else "") + condition
+    return ", ".join(map(str, found.values)) + condition
 
 
 def _dataset(name: str) -> str:
