@@ -1,11 +1,22 @@
 """Which lane runs which cell: plain state without Ray, so that its rules can be tested alone."""
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from typing import Literal, NamedTuple
 
 from adbench.orchestrator.cell import Cell
-from adbench.orchestrator.events import CellFinished, CellProgress, CellStarted, Event
+from adbench.orchestrator.events import CellAbandoned, CellFinished, CellProgress, CellStarted, Event
 from adbench.reports.schema import RunResult
+
+_Images = tuple[str, str, int]
+
+
+class Load(NamedTuple):
+    """How many cells wait for a lane, how many run, and whether more may come."""
+
+    waiting: int
+    running: int
+    more: bool
 
 
 class Dispatcher:
@@ -16,19 +27,31 @@ class Dispatcher:
     taken does it help where the most is left to do.
     """
 
-    def __init__(self, cells: Sequence[Cell]) -> None:
+    def __init__(self, cells: Iterable[Cell] = (), *, more: bool = False) -> None:
+        """``more``: cells may still be submitted, until ``close``."""
         self._waiting: dict[_Images, deque[Cell]] = {}
-        for cell in cells:
-            self._waiting.setdefault(_images(cell), deque()).append(cell)
         self._at: dict[int, _Images] = {}
         self._running: dict[int, Cell] = {}
+        self._unwanted: set[str] = set()
         self._events: list[Event] = []
+        self._more = more
         self.stopping = False
+        self._add(cells)
 
-    def next_cell(self, lane: int) -> Cell | None:
-        """The next cell for a lane, or None when there is none left for it."""
+    def submit(self, cells: Iterable[Cell]) -> None:
+        """Let these cells wait for lanes too."""
+        if not self._more:
+            raise RuntimeError("the dispatcher is closed")
+        self._add(cells)
+
+    def close(self) -> None:
+        """No more cells will come: lanes end when none is left."""
+        self._more = False
+
+    def next_cell(self, lane: int) -> Cell | Literal["wait"] | None:
+        """The next cell for a lane; "wait" if more may come, None if none will."""
         if self.stopping or not self._waiting:
-            return None
+            return "wait" if self._more else None
         images = self._choose(lane)
         cell = self._waiting[images].popleft()
         if not self._waiting[images]:
@@ -38,33 +61,45 @@ class Dispatcher:
         self._events.append(CellStarted(lane, cell))
         return cell
 
-    def _choose(self, lane: int) -> "_Images":
-        if self._at.get(lane) in self._waiting:
-            return self._at[lane]
-        taken = {images for other, images in self._at.items() if other != lane}
-        free = (images for images in self._waiting if images not in taken)
-        return next(free, None) or max(self._waiting, key=lambda images: len(self._waiting[images]))
-
     def report(self, lane: int, step: int, values: Mapping[str, float]) -> bool:
         """Note a lane's progress; True if it must stop its cell now."""
-        if lane in self._running:
-            self._events.append(CellProgress(lane, self._running[lane].run_id, step, dict(values)))
-        return self.stopping
+        cell = self._running.get(lane)
+        if cell is None:
+            return True
+        self._events.append(CellProgress(lane, cell.run_id, step, dict(values)))
+        return self.stopping or cell.run_id in self._unwanted
 
     def finish(self, lane: int, result: RunResult) -> None:
         """A lane's cell has ended with a result. That of a cell it no longer has (a late worker's) is dropped."""
         cell = self._running.get(lane)
         if cell is not None and cell.run_id == result.record.run_id:
             del self._running[lane]
+            self._unwanted.discard(cell.run_id)
             self._events.append(CellFinished(lane, cell, result))
 
     def abandon(self, lane: int) -> None:
         """A lane was stopped amid its cell, which leaves no result."""
-        self._running.pop(lane, None)
+        cell = self._running.pop(lane, None)
+        if cell is not None:
+            self._unwanted.discard(cell.run_id)
+            self._events.append(CellAbandoned(lane, cell))
+
+    def cancel(self, run_id: str) -> None:
+        """Nobody wants this cell any more: it is not handed out, or stopped at its next report."""
+        for images, cells in self._waiting.items():
+            kept = deque(cell for cell in cells if cell.run_id != run_id)
+            if len(kept) < len(cells):
+                self._waiting[images] = kept
+                if not kept:
+                    del self._waiting[images]
+                return
+        if any(cell.run_id == run_id for cell in self._running.values()):
+            self._unwanted.add(run_id)
 
     def stop(self) -> None:
         """Hand out nothing more, and stop running cells at their next report."""
         self.stopping = True
+        self._more = False
         self._waiting.clear()
 
     def fetch(self) -> list[Event]:
@@ -76,14 +111,17 @@ class Dispatcher:
         """The cell of each busy lane."""
         return dict(self._running)
 
-    def load(self) -> tuple[int, int]:
-        """How many cells wait for a lane, and how many run."""
-        return sum(map(len, self._waiting.values())), len(self._running)
+    def load(self) -> Load:
+        """What is left to do."""
+        return Load(sum(map(len, self._waiting.values())), len(self._running), self._more)
 
+    def _add(self, cells: Iterable[Cell]) -> None:
+        for cell in cells:
+            self._waiting.setdefault((cell.fingerprint, cell.category, cell.image_size), deque()).append(cell)
 
-_Images = tuple[str, str, int]
-
-
-def _images(cell: Cell) -> _Images:
-    """What must be decoded for a cell."""
-    return (cell.fingerprint, cell.category, cell.image_size)
+    def _choose(self, lane: int) -> _Images:
+        if self._at.get(lane) in self._waiting:
+            return self._at[lane]
+        taken = {images for other, images in self._at.items() if other != lane}
+        free = (images for images in self._waiting if images not in taken)
+        return next(free, None) or max(self._waiting, key=lambda images: len(self._waiting[images]))

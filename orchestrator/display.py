@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from adbench.orchestrator.cell import Cell
-from adbench.orchestrator.events import CellFinished, CellProgress, CellStarted, Event, LaneMessage
+from adbench.orchestrator.events import CellAbandoned, CellFinished, CellProgress, CellStarted, Event, LaneMessage
 
 _PLAIN_PROGRESS_SECONDS = 10.0
 
@@ -48,6 +48,8 @@ class Tally:
         elif isinstance(event, CellProgress) and event.lane in self.lanes:
             self.lanes[event.lane].step = event.step
             self.lanes[event.lane].loss = event.values.get("loss")
+        elif isinstance(event, CellAbandoned):
+            self.lanes.pop(event.lane, None)
         elif isinstance(event, CellFinished):
             self.lanes.pop(event.lane, None)
             if event.result.record.status == "ok":
@@ -157,6 +159,8 @@ class _JsonDisplay(_PlainDisplay):
                 "error": record.error,
                 "metrics": record.metrics,
             }
+        elif isinstance(event, CellAbandoned):
+            line |= {"run_id": event.cell.run_id}
         else:
             line |= {"text": event.text}
         super().say(json.dumps(line))

@@ -35,6 +35,14 @@ class CellFinished:
 
 
 @dataclass(frozen=True)
+class CellAbandoned:
+    """A lane was stopped amid a cell, which leaves no result."""
+
+    lane: int
+    cell: Cell
+
+
+@dataclass(frozen=True)
 class LaneMessage:
     """Something about a lane that the user should know."""
 
@@ -42,4 +50,4 @@ class LaneMessage:
     text: str
 
 
-Event = CellStarted | CellProgress | CellFinished | LaneMessage
+Event = CellStarted | CellProgress | CellFinished | CellAbandoned | LaneMessage

@@ -19,14 +19,14 @@ def serve(config: dict[str, Any]) -> None:
     surroundings = Surroundings(**config["surroundings"])
 
     def report(step: int, values: Mapping[str, float]) -> None:
-        if ray.get(dispatcher.report.remote(lane, step, values)):
+        if ray.get(dispatcher.call.remote("report", lane, step, values)):
             raise CellStoppedError
 
     while (cell := ray.get(dispatcher.next_cell.remote(lane))) is not None:
         try:
             result = run_cell(cell, surroundings, report)
         except CellStoppedError:
-            ray.get(dispatcher.abandon.remote(lane))
+            ray.get(dispatcher.call.remote("abandon", lane))
         else:
-            ray.get(dispatcher.finish.remote(lane, result))
+            ray.get(dispatcher.call.remote("finish", lane, result))
     ray.train.report({})

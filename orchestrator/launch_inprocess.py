@@ -25,7 +25,7 @@ def launch_inprocess(cells: Sequence[Cell], surroundings: Surroundings, handle: 
         if dispatcher.stopping:
             raise CellStoppedError
 
-    while (cell := dispatcher.next_cell(_LANE)) is not None:
+    while isinstance(cell := dispatcher.next_cell(_LANE), Cell):
         pass_on()
         try:
             dispatcher.finish(_LANE, run_cell(cell, surroundings, report))

@@ -22,7 +22,7 @@ from ray.train.torch import TorchTrainer
 
 from adbench.datasets.errors import RequestError
 from adbench.orchestrator.cell import Cell
-from adbench.orchestrator.dispatcher import Dispatcher
+from adbench.orchestrator.dispatcher_actor import MAX_WAITING, DispatcherActor
 from adbench.orchestrator.errors import RunAbortedError
 from adbench.orchestrator.events import Event, LaneMessage
 from adbench.orchestrator.lane import NAMESPACE, serve
@@ -62,40 +62,116 @@ def launch_ray(
     A worker that dies costs the one cell it had, which is recorded as failed; its lane starts anew. Raises
     RunAbortedError if no lane can be kept alive.
     """
+    with lane_pool(surroundings, resources, cells) as pool:
+        pool.serve(handle)
+
+
+@contextlib.contextmanager
+def lane_pool(
+    surroundings: Surroundings,
+    resources: RayResources,
+    cells: Sequence[Cell] = (),
+    *,
+    more: int = 0,
+) -> "Iterator[LanePool]":
+    """Lanes that serve these cells, and those submitted later; ``more`` is how many of these may run at a time."""
     scratch = tempfile.TemporaryDirectory(prefix="adbench-", ignore_cleanup_errors=True)
     with scratch, ray_session(resources.address):
-        name = f"dispatcher-{uuid.uuid4().hex[:8]}"
         if resources.prefer_gpu and ray.cluster_resources().get("GPU", 0) >= resources.gpus_per_lane:
             surroundings = replace(surroundings, device="cuda")
-        count = min(len(cells), _lane_count(surroundings, resources))
-        actor = ray.remote(Dispatcher).options(name=name, namespace=NAMESPACE, num_cpus=0).remote(list(cells))
-        messages: list[Event] = []
-        lanes = [
-            _Lane(index, name, surroundings, resources, resources.storage or scratch.name, messages)
-            for index in range(count)
+        count = min(max(len(cells), more), _lane_count(surroundings, resources))
+        pool = LanePool(count, surroundings, resources, resources.storage or scratch.name, cells, more=bool(more))
+        try:
+            yield pool
+        finally:
+            pool.end()
+
+
+class LanePool:
+    """A dispatcher, and lanes that ask it for cells."""
+
+    def __init__(
+        self,
+        count: int,
+        surroundings: Surroundings,
+        resources: RayResources,
+        storage: str,
+        cells: Sequence[Cell],
+        *,
+        more: bool,
+    ) -> None:
+        self.name = f"dispatcher-{uuid.uuid4().hex[:8]}"
+        """Of the dispatcher's actor, in the namespace of adbench."""
+        options = {"name": self.name, "namespace": NAMESPACE, "num_cpus": 0, "max_concurrency": MAX_WAITING}
+        self._actor = ray.remote(DispatcherActor).options(**options).remote(list(cells), more)
+        self._messages: list[Event] = []
+        self._lanes = [
+            _Lane(index, self.name, surroundings, resources, storage, self._messages) for index in range(count)
         ]
-        for lane in lanes:
+        for lane in self._lanes:
             lane.start()
+
+    def submit(self, cells: Sequence[Cell]) -> None:
+        """Let these cells be run too."""
+        self._call("submit", list(cells))
+
+    def close(self) -> None:
+        """No more cells will come."""
+        self._call("close")
+
+    def serve(self, handle: Callable[[Event], bool]) -> None:
+        """Pass events on until no cell waits or runs and none may come, or until ``handle`` returns False.
+
+        Raises RunAbortedError if no lane can be kept alive, KeyboardInterrupt between events once one is noted.
+        """
         try:
             with _interrupts_noted() as interrupted:
-                _pump(actor, lanes, messages, handle, interrupted)
+                self._pump(handle, interrupted)
         except BaseException as end:
             # The cluster may outlive us: lanes must not go on with nobody to record what they find. What they have
             # finished in the meantime is still recorded.
             with contextlib.suppress(Exception):
-                ray.get(actor.stop.remote(), timeout=5)
-                for event in ray.get(actor.fetch.remote(), timeout=5):
+                self._call("stop", timeout=5)
+                for event in ray.get(self._actor.fetch.remote(0.0), timeout=5)[0]:
                     handle(event)
             if isinstance(end, RayError):  # The dispatcher or the whole cluster died.
                 raise RunAbortedError(f"Ray failed: {str(end).splitlines()[0]}") from end
             raise
-        finally:
-            # Ray aborts the process if it is shut down while a lane's thread is still inside Ray Train.
-            deadline = time.monotonic() + _CLOSING_SECONDS
-            for lane in lanes:
-                lane.join(max(0.0, deadline - time.monotonic()))
-            with contextlib.suppress(Exception):
-                ray.kill(actor)
+
+    def end(self) -> None:
+        """Stop the lanes and wait for them."""
+        with contextlib.suppress(Exception):
+            self._call("stop", timeout=5)
+        # Ray aborts the process if it is shut down while a lane's thread is still inside Ray Train.
+        deadline = time.monotonic() + _CLOSING_SECONDS
+        for lane in self._lanes:
+            lane.join(max(0.0, deadline - time.monotonic()))
+        with contextlib.suppress(Exception):
+            ray.kill(self._actor)
+
+    def _pump(self, handle: Callable[[Event], bool], interrupted: threading.Event) -> None:
+        stopping = False
+        while True:
+            if interrupted.is_set():
+                raise KeyboardInterrupt
+            alive = any(lane.is_alive() for lane in self._lanes)
+            events, load = ray.get(self._actor.fetch.remote(_POLL_SECONDS))
+            while self._messages:
+                events.append(self._messages.pop(0))
+            # Every event is handled, also those after a request to stop.
+            wishes = [handle(event) for event in events]
+            if not all(wishes) and not stopping:
+                stopping = True
+                self._call("stop")
+            if not any(load):
+                return
+            if not alive:
+                raise RunAbortedError(
+                    f"no lane could be kept alive; {load.waiting + load.running} cell(s) were not run"
+                )
+
+    def _call(self, method: str, *arguments: Any, timeout: float | None = None) -> Any:
+        return ray.get(self._actor.call.remote(method, *arguments), timeout=timeout)
 
 
 @contextlib.contextmanager
@@ -120,35 +196,6 @@ def _interrupts_noted() -> Iterator[threading.Event]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def _pump(
-    actor: Any,
-    lanes: "list[_Lane]",
-    messages: list[Event],
-    handle: Callable[[Event], bool],
-    interrupted: threading.Event,
-) -> None:
-    """Pass events on until no cell waits or runs. Raises KeyboardInterrupt between events, once it is noted."""
-    stopping = False
-    while True:
-        if interrupted.is_set():
-            raise KeyboardInterrupt
-        alive = any(lane.is_alive() for lane in lanes)
-        left, running = ray.get(actor.load.remote())
-        events: list[Event] = [*ray.get(actor.fetch.remote())]
-        while messages:
-            events.append(messages.pop(0))
-        # Every event is handled, also those after a request to stop.
-        wishes = [handle(event) for event in events]
-        if not all(wishes) and not stopping:
-            stopping = True
-            ray.get(actor.stop.remote())
-        if not left and not running:
-            return
-        if not alive:
-            raise RunAbortedError(f"no lane could be kept alive; {left + running} cell(s) were not run")
-        time.sleep(_POLL_SECONDS)
 
 
 class _LaneTrainer(TorchTrainer):  # type: ignore[misc]
@@ -226,13 +273,13 @@ class _Lane(threading.Thread):
 
     def _record_loss(self, error: Exception) -> bool:
         actor = ray.get_actor(self._dispatcher, namespace=NAMESPACE)
-        running: dict[int, Cell] = ray.get(actor.running.remote())
+        running: dict[int, Cell] = ray.get(actor.call.remote("running"))
         cell = running.get(self._index)
         if cell is None:
             return False
         self._say(f"lane {self._index} lost its worker during {cell.label}; starting it again")
         text = f"{error}\nThe worker process died while it ran this cell: killed, out of memory, or crashed."
-        ray.get(actor.finish.remote(self._index, lost_cell(cell, text)))
+        ray.get(actor.call.remote("finish", self._index, lost_cell(cell, text)))
         return True
 
     def _say(self, text: str) -> None:

@@ -62,7 +62,7 @@ def simulate(cells: Sequence[Cell], seconds: Mapping[str, float], lanes: int) ->
         dispatcher.abandon(lane)
         cell = dispatcher.next_cell(lane)
         dispatcher.fetch()
-        if cell is not None:
+        if isinstance(cell, Cell):
             makespan = max(makespan, now + seconds[cell.run_id])
             heapq.heappush(ready, (now + seconds[cell.run_id] + CELL_OVERHEAD_SECONDS, lane))
     return Schedule(lanes, makespan, sum(seconds[cell.run_id] for cell in cells))

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from adbench.orchestrator.cell import Cell
 from adbench.orchestrator.dispatcher import Dispatcher
-from adbench.orchestrator.events import CellFinished, CellProgress, CellStarted
+from adbench.orchestrator.events import CellAbandoned, CellFinished, CellProgress, CellStarted
 from adbench.orchestrator.record import lost_cell
 
 
@@ -48,7 +49,7 @@ def test_each_cell_once_whatever_the_lanes_do(count: int, steps: list[str], lane
             dispatcher.stop()
         elif lane in busy and step == "end":
             dispatcher.finish(lane, lost_cell(busy.pop(lane), "why"))
-        elif lane not in busy and (cell := dispatcher.next_cell(lane)):
+        elif lane not in busy and isinstance(cell := dispatcher.next_cell(lane), Cell):
             busy[lane] = cell
             taken.append(cell.run_id)
         assert dispatcher.running() == busy
@@ -66,8 +67,8 @@ def test_lanes_keep_to_their_images(count: int, categories: int, lanes: int, tur
     at: dict[int, str] = {}
     for lane in (turn % lanes for turn in turns):
         cell = dispatcher.next_cell(lane)
-        if cell is None:
-            assert not any(left.values())
+        if not isinstance(cell, Cell):
+            assert cell is None and not any(left.values())
             break
         waiting = {name for name, number in left.items() if number}
         free = waiting - {name for other, name in at.items() if other != lane}
@@ -85,13 +86,13 @@ def test_lanes_keep_to_their_images(count: int, categories: int, lanes: int, tur
 def test_progress_and_stop() -> None:
     dispatcher = Dispatcher(_cells(3))
     cell = dispatcher.next_cell(0)
-    assert cell is not None
+    assert isinstance(cell, Cell)
     assert dispatcher.report(0, 1, {"loss": 2.0}) is False
-    assert dispatcher.load() == (2, 1)
+    assert dispatcher.load()[:2] == (2, 1)
     dispatcher.stop()
     assert dispatcher.report(0, 2, {"loss": 1.0}) is True
     assert dispatcher.next_cell(1) is None
-    assert dispatcher.load() == (0, 1)
+    assert dispatcher.load()[:2] == (0, 1)
     dispatcher.abandon(0)
     assert dispatcher.running() == {}
     progress = [event for event in dispatcher.fetch() if isinstance(event, CellProgress)]
@@ -99,6 +100,42 @@ def test_progress_and_stop() -> None:
         (1, 2.0, cell.run_id),
         (2, 1.0, cell.run_id),
     ]
+
+
+def test_cells_may_come_until_it_is_closed() -> None:
+    first, second, third = _cells(3)
+    dispatcher = Dispatcher(more=True)
+    assert dispatcher.next_cell(0) == "wait"
+    dispatcher.submit([first, second])
+    assert dispatcher.next_cell(0) == first
+    dispatcher.submit([third])
+    dispatcher.close()
+    assert [dispatcher.next_cell(lane) for lane in (1, 2, 3)] == [second, third, None]
+    with pytest.raises(RuntimeError, match="closed"):
+        dispatcher.submit([first])
+
+
+def test_a_cell_that_nobody_wants_is_not_begun_or_stops_at_its_next_report() -> None:
+    first, second, third = _cells(3)
+    dispatcher = Dispatcher([first, second, third])
+    assert dispatcher.next_cell(0) == first
+    dispatcher.cancel(second.run_id)
+    dispatcher.cancel("unknown")
+    assert dispatcher.next_cell(1) == third and dispatcher.next_cell(2) is None
+    assert not dispatcher.report(0, 1, {})
+    dispatcher.cancel(first.run_id)
+    assert dispatcher.report(0, 2, {}) and not dispatcher.report(1, 1, {})
+    dispatcher.abandon(0)
+    assert [event.cell for event in dispatcher.fetch() if isinstance(event, CellAbandoned)] == [first]
+    assert dispatcher.load()[:2] == (0, 1)
+
+
+def test_a_worker_whose_cell_was_given_up_is_told_to_stop() -> None:
+    (cell,) = _cells(1)
+    dispatcher = Dispatcher([cell])
+    dispatcher.next_cell(0)
+    dispatcher.finish(0, lost_cell(cell, "its worker died"))
+    assert dispatcher.report(0, 7, {"loss": 1.0})
 
 
 def test_a_lost_cell_is_a_failed_row_that_stands_alone() -> None:
