@@ -149,10 +149,12 @@ def simulate(overrides: tuple[str, ...], source: str | None, price: float | None
 
     Shows makespan, idle share of the lanes and their hours, for lanes= or for several numbers of lanes.
     """
+    from adbench.datasets.file_index import kept_in
     from adbench.orchestrator.compose import compose
     from adbench.orchestrator.keys import results_folder
     from adbench.orchestrator.overrides import parse_overrides
     from adbench.orchestrator.plan import make_plan
+    from adbench.orchestrator.run import cache_folder
     from adbench.orchestrator.simulate import simulation
     from adbench.reports.store import ResultStore
 
@@ -160,7 +162,9 @@ def simulate(overrides: tuple[str, ...], source: str | None, price: float | None
     request = compose(parsed)
     runs = ResultStore(results_folder({"out": source or request.out})).runs()
     lanes = None if request.lanes == "auto" else request.lanes
-    click.echo(simulation(make_plan(request, parsed).cells, runs, lanes, price))
+    with kept_in(cache_folder(request, use_cache=True)):
+        plan = make_plan(request, parsed)
+    click.echo(simulation(plan.cells, runs, lanes, price))
     return 0
 
 

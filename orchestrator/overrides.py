@@ -82,21 +82,22 @@ def _parse(argument: str) -> tuple[str, list[Any] | None]:
 
 def _values(argument: str, value: Any) -> list[Any]:
     if isinstance(value, ChoiceSweep):
-        return [_plain(item) for item in value.list]
+        return [plain_value(item) for item in value.list]
     if isinstance(value, RangeSweep):
         return list(value.range())
     if isinstance(value, Sweep):
         raise RequestError(f"'{argument}': only lists and range(...) make sense here", allowed=GRAMMAR)
-    return [_plain(value)]
+    return [plain_value(value)]
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
+    """A value of Hydra's parser as YAML would give it."""
     if isinstance(value, QuotedString):
         return value.text
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [plain_value(item) for item in value]
     if isinstance(value, dict):
-        return {str(_plain(key)): _plain(item) for key, item in value.items()}
+        return {str(plain_value(key)): plain_value(item) for key, item in value.items()}
     return value
 
 

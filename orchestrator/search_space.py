@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import optuna
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, QuotedString, RangeSweep
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, RangeSweep
 from hydra.errors import HydraException
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from adbench.datasets.errors import RequestError, unknown_name
 from adbench.datasets.parameters import validate
 from adbench.methods.base import Choice, Condition, MethodConfig, Search
+from adbench.orchestrator.overrides import plain_value
 
 RANGES = "interval(0.01,1), tag(log,interval(1e-4,1e-1)), range(1,6), or choice(a,b)"
 _GRID_POINTS = 5
@@ -135,7 +136,7 @@ def _read(name: str, text: str, whole: bool) -> Distribution:
         raise refusal from None
     try:
         if isinstance(found, ChoiceSweep):
-            return CategoricalDistribution([_encoded(_plain(value)) for value in found.list])
+            return CategoricalDistribution([_encoded(plain_value(value)) for value in found.list])
         if isinstance(found, RangeSweep):
             values = found.range()
             return IntDistribution(int(values[0]), int(values[-1]), step=int(found.step))
@@ -145,12 +146,6 @@ def _read(name: str, text: str, whole: bool) -> Distribution:
     except (TypeError, ValueError, IndexError):
         raise refusal from None
     raise refusal
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, QuotedString):
-        return value.text
-    return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
 def _ends(found: Distribution) -> list[Any]:

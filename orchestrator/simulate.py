@@ -75,9 +75,9 @@ def recorded_seconds(cells: Iterable[Cell], runs: pd.DataFrame) -> tuple[dict[st
     """
     runs = runs[runs["status"] == "ok"]
     took = (runs["finished_at"] - runs["started_at"]).dt.total_seconds()
-    common = ["budget", "image_size"]
     medians = [
-        (name, took.groupby([runs[key] for key in [*common, *keys]]).median(), keys) for name, keys in _LIKENESS
+        (name, took.groupby([runs[key] for key in ("budget", "image_size", *keys)]).median().to_dict(), keys)
+        for name, keys in _LIKENESS
     ]
     found: dict[str, float] = {}
     served: dict[str, int] = {}
@@ -91,8 +91,8 @@ def recorded_seconds(cells: Iterable[Cell], runs: pd.DataFrame) -> tuple[dict[st
         }
         for name, table, keys in medians:
             place = (cell.budget, cell.image_size, *(values[key] for key in keys))
-            if place in table.index:
-                found[cell.run_id] = float(table.loc[place])
+            if place in table:
+                found[cell.run_id] = float(table[place])
                 served[name] = served.get(name, 0) + 1
                 break
         else:

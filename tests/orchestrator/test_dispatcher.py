@@ -88,11 +88,11 @@ def test_progress_and_stop() -> None:
     cell = dispatcher.next_cell(0)
     assert isinstance(cell, Cell)
     assert dispatcher.report(0, 1, {"loss": 2.0}) is False
-    assert dispatcher.load()[:2] == (2, 1)
+    assert dispatcher.load() == (2, 1, False)
     dispatcher.stop()
     assert dispatcher.report(0, 2, {"loss": 1.0}) is True
     assert dispatcher.next_cell(1) is None
-    assert dispatcher.load()[:2] == (0, 1)
+    assert dispatcher.load() == (0, 1, False)
     dispatcher.abandon(0)
     assert dispatcher.running() == {}
     progress = [event for event in dispatcher.fetch() if isinstance(event, CellProgress)]
@@ -127,7 +127,7 @@ def test_a_cell_that_nobody_wants_is_not_begun_or_stops_at_its_next_report() -> 
     assert dispatcher.report(0, 2, {}) and not dispatcher.report(1, 1, {})
     dispatcher.abandon(0)
     assert [event.cell for event in dispatcher.fetch() if isinstance(event, CellAbandoned)] == [first]
-    assert dispatcher.load()[:2] == (0, 1)
+    assert dispatcher.load() == (0, 1, False)
 
 
 def test_a_worker_whose_cell_was_given_up_is_told_to_stop() -> None:
