@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import timm
+from PIL import Image
 from safetensors.torch import save_file
 
 from adbench.benchmark_suites.suites import suite_names
@@ -116,6 +117,19 @@ def test_weights_count_by_their_content(plan_of: PlanOf, tmp_path: Path) -> None
     network.conv_stem.weight.data.add_(1)
     save_file(network.state_dict(), tmp_path / "one.safetensors")
     assert first != run_id(tmp_path / "one.safetensors")
+
+
+@pytest.mark.parametrize("method", ["ssae", "slsg", "anomalib_draem"])
+def test_folders_become_absolute(
+    method: str, plan_of: PlanOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if method.startswith("anomalib"):
+        pytest.importorskip("anomalib")
+    (tmp_path / "natural").mkdir()
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "natural" / "one.png")
+    monkeypatch.chdir(tmp_path)  # Workers change directory.
+    arguments = ("suite=smoke", f"method={method}", "category=weave", "method.textures=natural")
+    assert {cell.params["textures"] for cell in plan_of(*arguments).cells} == {str(tmp_path / "natural")}
 
 
 def test_a_folder_counts_by_the_content_and_names_of_its_files(tmp_path: Path) -> None:
