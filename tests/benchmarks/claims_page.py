@@ -8,6 +8,7 @@ A suite without claims (elpv, phantom) becomes a table of its categories.
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -40,20 +41,21 @@ def claims_report(arguments: Sequence[str]) -> str:
     runs = store.runs()
     runs = runs[runs["run_id"].isin(planned)]
     if not plan.request.claims:
-        return "\n".join([_setting(plan, runs), *_category_tables(runs)])
+        return "\n".join([_setting(plan, runs, arguments), *_category_tables(runs)])
     verdicts = judge_claims(plan, store)
-    parts = [_setting(plan, runs), table(["", "metric", "difference", "by category", "result"], map(_row, verdicts))]
+    judged = table(["", "metric", "difference", "by category", "result"], map(_row, verdicts))
+    parts = [_setting(plan, runs, arguments), judged]
     return "\n".join([*parts, _settings_table(runs, store.images(planned), sorted({v.metric for v in verdicts}))])
 
 
-def _setting(plan: Plan, runs: pd.DataFrame) -> str:
+def _setting(plan: Plan, runs: pd.DataFrame, arguments: Sequence[str]) -> str:
     done, hardware = int((runs["status"] == "ok").sum()), ", ".join(sorted(set(runs["hardware"])))
     hours = runs["fit_seconds"].sum() / 3600
     versions = sorted(set(runs["method"] + " " + runs["method_version"]))
     return (
-        f"{done} of {len(plan.cells)} runs ({hours:.1f} hours of training) on {hardware}; seeds "
-        f"{', '.join(map(str, plan.request.seeds))}; versions: {', '.join(versions)}.\n"
-        f"`adbench run suite={plan.request.name}`\n"
+        f"{done} of {len(plan.cells)} runs ({hours:.1f} hours of training) on {hardware}; "
+        f"{'seeds' if len(plan.request.seeds) > 1 else 'seed'} {', '.join(map(str, plan.request.seeds))}; versions: {', '.join(versions)}.\n"
+        f"`adbench run {' '.join(word for word in arguments if not word.startswith('out='))}`\n"
     )
 
 
@@ -91,11 +93,16 @@ def _category_tables(runs: pd.DataFrame) -> Iterator[str]:
         by = runs.groupby(["method", "category"], sort=False)[metric].agg(["mean", "std"]).unstack()
         means, deviations = by["mean"], by["std"]
         rows = [
-            [str(method), *map("{:.3f} ± {:.3f}".format, each, spread), f"{sum(each) / len(each):.3f}"]
+            [str(method), *map(_with_spread, each, spread), f"{sum(each) / len(each):.3f}"]
             for method, each, spread in zip(means.index, means.to_numpy(), deviations.to_numpy(), strict=True)
         ]
-        yield f"{METRICS[metric].name}, mean and standard deviation over seeds:\n"
+        what = ", mean and standard deviation over seeds" if runs["seed"].nunique() > 1 else ""
+        yield f"{METRICS[metric].name}{what}:\n"
         yield table(["", *map(str, means.columns), "mean"], rows)
+
+
+def _with_spread(mean: float, spread: float) -> str:
+    return f"{mean:.3f}" if math.isnan(spread) else f"{mean:.3f} ± {spread:.3f}"
 
 
 def main() -> None:
