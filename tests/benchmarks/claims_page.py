@@ -51,11 +51,12 @@ def claims_report(arguments: Sequence[str]) -> str:
 def _setting(plan: Plan, runs: pd.DataFrame, arguments: Sequence[str]) -> str:
     done, hardware = int((runs["status"] == "ok").sum()), ", ".join(sorted(set(runs["hardware"])))
     hours = runs["fit_seconds"].sum() / 3600
-    versions = sorted(set(runs["method"] + " " + runs["method_version"]))
+    versions = ", ".join(sorted(set(runs["method"] + " " + runs["method_version"])))
+    seeds = f"{'seeds' if len(plan.request.seeds) > 1 else 'seed'} {', '.join(map(str, plan.request.seeds))}"
+    words = " ".join(word for word in arguments if not word.startswith("out="))
     return (
-        f"{done} of {len(plan.cells)} runs ({hours:.1f} hours of training) on {hardware}; "
-        f"{'seeds' if len(plan.request.seeds) > 1 else 'seed'} {', '.join(map(str, plan.request.seeds))}; versions: {', '.join(versions)}.\n"
-        f"`adbench run {' '.join(word for word in arguments if not word.startswith('out='))}`\n"
+        f"{done} of {len(plan.cells)} runs ({hours:.1f} hours of training) on {hardware}; {seeds}; "
+        f"versions: {versions}.\n`adbench run {words}`\n"
     )
 
 
