@@ -109,9 +109,10 @@ class WeaklySupervisedConfig(MethodConfig):
 class Context:
     """What a method may use of its surroundings.
 
-    ``report(step, values)`` is called once an epoch; it raises to stop a run. ``checkpoint_dir`` is where training
-    may resume from, or None; only checkpoints with the same ``code_version`` are. ``resumed_seconds`` is the training
-    time that an earlier attempt spent. ``notes`` collects warnings that go into the result row.
+    ``report(step, values)`` is called once an epoch; it raises to stop a run, and it may predict. ``epochs`` is how
+    many of these calls there will be, set by the training loop; None where nothing is trained. ``checkpoint_dir`` is
+    where training may resume from, or None; only checkpoints with the same ``code_version`` are. ``resumed_seconds``
+    is the training time that an earlier attempt spent. ``notes`` collects warnings that go into the result row.
     """
 
     seed: int
@@ -119,6 +120,7 @@ class Context:
     image_size: int
     cache: Cache
     report: Callable[[int, Mapping[str, float]], None] = lambda step, values: None
+    epochs: int | None = None
     checkpoint_dir: Path | None = None
     code_version: str = ""
     resumed_seconds: float = 0.0

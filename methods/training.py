@@ -81,6 +81,7 @@ def train(method: Trainable, context: Context, *, n_images: int, batch_size: int
     Reported losses are means over the epoch and all processes.
     """
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    context.epochs = epochs
     history = _resume(method, context)
     began = time.monotonic() - context.resumed_seconds
     saved = time.monotonic()

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -12,7 +12,17 @@ from adbench.datasets.base import Modality
 from adbench.orchestrator.request import Budget
 
 _NOT_TRAINING = {"suite", "dataset_params", "modality", "command", "variant", "metric_version", "preset"}
+_NOT_TRAINING |= {"watch", "sweep_id", "selection"}
 _METRIC_VERSION = re.compile(r"-m\d+$")
+
+
+class Watch(BaseModel):
+    """What a search looks at: a validation metric, also at shares of the training (0 to 1) before its end."""
+
+    model_config = ConfigDict(frozen=True)
+
+    metric: str
+    shares: tuple[float, ...] = ()
 
 
 class Cell(BaseModel):
@@ -48,12 +58,19 @@ class Cell(BaseModel):
     """Repeats exactly this cell."""
     variant: str = ""
     """The parameters by which a plan's cells of one method differ, for messages."""
+    sweep_id: str | None = None
+    selection: Literal["none", "val", "test"] = "none"
+    """On what the search ``sweep_id`` chose the parameters; "none" also for its trials, which are proposals."""
+    watch: Watch | None = None
+    """Of a trial, which never sees the test split; None for a result."""
 
     @cached_property
     def run_id(self) -> str:
         """20 hex digits, "-m" and the metric version."""
         identity = self.model_dump(mode="json", exclude=_NOT_TRAINING)
         identity["params"] = {key: value for key, value in self.params.items() if key not in self.files}
+        if self.watch is not None:  # A row without test metrics must not pass for a result.
+            identity["split"] = "val"
         training = hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:20]
         return with_metric_version(training, self.metric_version)
 

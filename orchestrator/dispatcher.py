@@ -6,9 +6,12 @@ from typing import Literal, NamedTuple
 
 from adbench.orchestrator.cell import Cell
 from adbench.orchestrator.events import CellAbandoned, CellFinished, CellProgress, CellStarted, Event
-from adbench.reports.schema import RunResult
+from adbench.reports.schema import RunRecord, RunResult
 
 _Images = tuple[str, str, int]
+
+COSTS = ("fit_seconds", "predict_ms_per_image", "peak_rss_mb", "peak_vram_mb")
+"""Columns of a run that a search may keep small."""
 
 
 class Load(NamedTuple):
@@ -17,6 +20,15 @@ class Load(NamedTuple):
     waiting: int
     running: int
     more: bool
+
+
+class Update(NamedTuple):
+    """What a trial's cell has come to: after ``share`` of its training, ``figures`` by the names of the columns."""
+
+    status: Literal["running", "ok", "failed", "abandoned"]
+    share: float
+    figures: Mapping[str, float | None]
+    error: str | None = None
 
 
 class Dispatcher:
@@ -35,6 +47,7 @@ class Dispatcher:
         self._unwanted: set[str] = set()
         self._events: list[Event] = []
         self._more = more
+        self._trials: dict[str, list[Update]] = {}
         self.stopping = False
         self._add(cells)
 
@@ -67,6 +80,8 @@ class Dispatcher:
         if cell is None:
             return True
         self._events.append(CellProgress(lane, cell.run_id, step, dict(values)))
+        if cell.watch is not None and cell.watch.metric in values:
+            self._tell(cell, Update("running", values["share"], {cell.watch.metric: values[cell.watch.metric]}))
         return self.stopping or cell.run_id in self._unwanted
 
     def finish(self, lane: int, result: RunResult) -> None:
@@ -76,6 +91,8 @@ class Dispatcher:
             del self._running[lane]
             self._unwanted.discard(cell.run_id)
             self._events.append(CellFinished(lane, cell, result))
+            record = result.record
+            self._tell(cell, Update(record.status, 1.0, figures(record), record.error))
 
     def abandon(self, lane: int) -> None:
         """A lane was stopped amid its cell, which leaves no result."""
@@ -83,6 +100,7 @@ class Dispatcher:
         if cell is not None:
             self._unwanted.discard(cell.run_id)
             self._events.append(CellAbandoned(lane, cell))
+            self._tell(cell, Update("abandoned", 0.0, {}))
 
     def cancel(self, run_id: str) -> None:
         """Nobody wants this cell any more: it is not handed out, or stopped at its next report."""
@@ -100,7 +118,13 @@ class Dispatcher:
         """Hand out nothing more, and stop running cells at their next report."""
         self.stopping = True
         self._more = False
+        for cell in (cell for cells in self._waiting.values() for cell in cells):
+            self._tell(cell, Update("abandoned", 0.0, {}))
         self._waiting.clear()
+
+    def updates(self, run_id: str, seen: int) -> list[Update]:
+        """What became of a trial's cell, after the first ``seen`` updates."""
+        return self._trials.get(run_id, [])[seen:]
 
     def fetch(self) -> list[Event]:
         """All events since the last call, oldest first."""
@@ -115,6 +139,10 @@ class Dispatcher:
         """What is left to do."""
         return Load(sum(map(len, self._waiting.values())), len(self._running), self._more)
 
+    def _tell(self, cell: Cell, update: Update) -> None:
+        if cell.watch is not None:
+            self._trials.setdefault(cell.run_id, []).append(update)
+
     def _add(self, cells: Iterable[Cell]) -> None:
         for cell in cells:
             self._waiting.setdefault((cell.fingerprint, cell.category, cell.image_size), deque()).append(cell)
@@ -125,3 +153,8 @@ class Dispatcher:
         taken = {images for other, images in self._at.items() if other != lane}
         free = (images for images in self._waiting if images not in taken)
         return next(free, None) or max(self._waiting, key=lambda images: len(self._waiting[images]))
+
+
+def figures(record: RunRecord) -> dict[str, float | None]:
+    """What a search may optimise of a run: its metrics, and what it cost."""
+    return {**record.metrics, **{name: getattr(record, name) for name in COSTS}}

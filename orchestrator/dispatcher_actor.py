@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from adbench.orchestrator.cell import Cell
-from adbench.orchestrator.dispatcher import Dispatcher, Load
+from adbench.orchestrator.dispatcher import Dispatcher, Load, Update
 from adbench.orchestrator.events import Event
 
 MAX_WAITING = 10_000
@@ -36,6 +36,13 @@ class DispatcherActor:
                     await asyncio.wait_for(self._changed.wait(), seconds)
                 events = self._dispatcher.fetch()
             return events, self._dispatcher.load()
+
+    async def updates(self, run_id: str, seen: int) -> list[Update]:
+        """What became of a trial's cell after the first ``seen`` updates, once there is something."""
+        async with self._changed:
+            while not (updates := self._dispatcher.updates(run_id, seen)):
+                await self._changed.wait()
+            return updates
 
     async def call(self, method: str, *arguments: Any) -> Any:
         """Any other method of `Dispatcher`, by its name."""

@@ -39,11 +39,14 @@ def image_scores(split: EvalSplit, images: ImageSet, prediction: Prediction) -> 
 
 
 def image_level(scores: Mapping[EvalSplit, ImageScores]) -> dict[str, float | None]:
-    """Metrics of image scores: those of test, and those of val with the prefix ``val_``."""
-    val, test = scores["val"], scores["test"]
+    """Metrics of image scores: those of val with the prefix ``val_`` and, where it is given, those of test."""
+    val = scores["val"]
+    on_val = _on_val(image_metrics(val.labels, val.scores))
+    if "test" not in scores:
+        return on_val
+    test = scores["test"]
     on_test = image_metrics(test.labels, test.scores)
-    on_test |= val_threshold_metrics(val.labels, val.scores, test.labels, test.scores)
-    return on_test | _on_val(image_metrics(val.labels, val.scores))
+    return on_test | val_threshold_metrics(val.labels, val.scores, test.labels, test.scores) | on_val
 
 
 def _on_val(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
@@ -82,11 +85,13 @@ class Judge:
         """
         if not self.has_masks:
             return PixelLevel({}, None)
-        test, val = (self._map_metrics(samples[split], maps[split]) for split in ("test", "val"))
-        bound = max((level.error_bound for level in (test, val) if level.error_bound is not None), default=None)
+        levels = {split: self._map_metrics(samples[split], split_maps) for split, split_maps in maps.items()}
+        bounds = [level.error_bound for level in levels.values() if level.error_bound is not None]
+        bound = max(bounds, default=None)
         if bound:
             self.notes.append(f"pixel metrics are within {bound:.1g} of the exact ones: too many pixels for memory")
-        return PixelLevel(test.metrics | _on_val(val.metrics), bound)
+        on_test = levels["test"].metrics if "test" in levels else {}
+        return PixelLevel(on_test | _on_val(levels["val"].metrics), bound)
 
     def mask(self, sample: Sample) -> Mask | None:
         """Ground truth of a sample: no channels for a normal one, None where it is unknown."""

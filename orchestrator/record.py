@@ -1,7 +1,7 @@
 """The facts of a run's row that are known without running it."""
 
 from datetime import UTC, datetime
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 from adbench.orchestrator import environment
 from adbench.orchestrator.cell import Cell, canonical_json
@@ -27,6 +27,8 @@ class CellFacts(TypedDict):
     metric_version: int
     dataset_fingerprint: str
     split_hash: str
+    sweep_id: str | None
+    selection: Literal["none", "val", "test"]
     command: str
     host: str
     git_commit: str | None
@@ -55,6 +57,8 @@ def cell_facts(cell: Cell) -> CellFacts:
         metric_version=cell.metric_version,
         dataset_fingerprint=cell.fingerprint,
         split_hash=cell.split_hash,
+        sweep_id=cell.sweep_id,
+        selection=cell.selection,
         command=cell.command,
         host=environment.host(),
         git_commit=environment.git_commit(),

@@ -31,7 +31,7 @@ def reproduce_command(
         f"suite={request.source or request.name}",
         f"method={method}",
         f"dataset={dataset_name}",
-        f"category={_hydra(category)}",
+        f"category={hydra_value(category)}",
         f"budget={request.budget}",
         f"image_size={request.pixels()}",
         f"split_seed={request.split_seed}",
@@ -54,17 +54,17 @@ def _set_by_suite(specs: Sequence[MethodSpec | DatasetSpec], name: str) -> set[s
 
 def _differences(room: str, config: BaseModel, expected: Mapping[str, Any], said: set[str]) -> list[str]:
     values = config.model_dump()
-    return [f"{room}.{key}={_hydra(value)}" for key, value in values.items() if value != expected[key] or key in said]
+    return [f"{room}.{key}={hydra_value(value)}" for key, value in values.items() if value != expected[key] or key in said]
 
 
-def _hydra(value: Any) -> str:
+def hydra_value(value: Any) -> str:
     """A value in Hydra's grammar."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (list, tuple)):
-        return "[" + ",".join(_hydra(item) for item in value) + "]"
+        return "[" + ",".join(hydra_value(item) for item in value) + "]"
     text = str(value)
     if not isinstance(value, str) or _PLAIN.fullmatch(text):
         return text

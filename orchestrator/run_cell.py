@@ -27,7 +27,7 @@ from adbench.datasets.splits import Split, choose_labelled, labelled_wanted, mak
 from adbench.methods.base import Context, Method, Prediction
 from adbench.methods.registry import method_class
 from adbench.orchestrator import environment
-from adbench.orchestrator.cell import Cell, canonical_json
+from adbench.orchestrator.cell import Cell, Watch, canonical_json
 from adbench.orchestrator.evaluation import Judge, image_level, image_scores, keep_gallery
 from adbench.orchestrator.record import cell_facts
 from adbench.reports.schema import (
@@ -135,34 +135,39 @@ def _execute(cell: Cell, surroundings: Surroundings, report: Report, progress: _
     split = choose_labelled(split, *config.labelled_request(), cell.category, cell.split_seed)
     _note_split(split, config.labelled_request()[0], progress)
     cache = Cache(Path(surroundings.cache_dir) if surroundings.cache_dir else None)
+    judged: tuple[EvalSplit, ...] = EVAL_SPLITS if cell.watch is None else ("val",)
     sets = {
         role: ImageSet(dataset, cell.category, split.of(role), cell.image_size, cache)
-        for role in ("train", "labelled", "val", "test")
+        for role in ("train", "labelled", *judged)
     }
     _note_copies(sets, progress)
+    judge = Judge(dataset, cell.category, device=torch.device(surroundings.device), threads=surroundings.threads)
     context = Context(
         seed=cell.seed,
         device=torch.device(surroundings.device),
         image_size=cell.image_size,
         cache=cache,
         report=_recorder(progress, report, surroundings.timeout),
-        checkpoint_dir=Path(surroundings.scratch) / cell.run_id if surroundings.scratch else None,
+        # A trial starts anew: a resumed one would pass watched shares of the training with a later state.
+        checkpoint_dir=Path(surroundings.scratch) / cell.run_id if surroundings.scratch and not cell.watch else None,
         code_version=environment.code_version(),
         notes=progress.notes,
     )
     method: Method = method_class(cell.method)(config, context)
+    if cell.watch is not None and cell.watch.shares:
+        context.report = _watcher(cell.watch, method, sets["val"], judge, context.report)
     began = time.perf_counter()
     method.fit(sets["train"], sets["labelled"])
     _synchronise(surroundings.device)
     # Features that another cell computed, or epochs of an attempt that was killed, must not make it look cheap.
     spared = cache.borrowed_feature_seconds + context.resumed_seconds
     progress.facts["fit_seconds"] = time.perf_counter() - began + spared
-    predictions = {split: method.predict(sets[split]) for split in EVAL_SPLITS}
+    predictions = {split: method.predict(sets[split]) for split in judged}
     milliseconds = 1000 * sum(prediction.seconds for prediction in predictions.values())
-    progress.facts["predict_ms_per_image"] = milliseconds / (len(sets["val"]) + len(sets["test"]))
-    judge = Judge(dataset, cell.category, device=context.device, threads=surroundings.threads)
-    _evaluate(judge, sets, predictions, surroundings.maps, progress)
-    if surroundings.maps != "none":
+    progress.facts["predict_ms_per_image"] = milliseconds / sum(len(sets[split]) for split in judged)
+    kept = surroundings.maps if cell.watch is None else "none"
+    _evaluate(judge, sets, predictions, kept, progress)
+    if kept != "none":
         progress.training_maps = tuple(
             TrainingMaps(name=kept.name, image_ids=kept.image_ids, maps=kept.maps) for kept in method.kept_maps()
         )
@@ -177,16 +182,16 @@ def _evaluate(
     keep_maps: Literal["report", "all", "none"],
     progress: _Progress,
 ) -> None:
-    scores = {split: image_scores(split, sets[split], predictions[split]) for split in EVAL_SPLITS}
+    scores = {split: image_scores(split, sets[split], predictions[split]) for split in predictions}
     progress.images = tuple(scores.values())
     maps = {split: prediction.maps for split, prediction in predictions.items()}
-    pixels = judge.pixel_level(maps, {split: sets[split].samples for split in EVAL_SPLITS})
+    pixels = judge.pixel_level(maps, {split: sets[split].samples for split in maps})
     progress.metrics = image_level(scores) | pixels.metrics
     progress.facts["pixel_error_bound"] = pixels.error_bound
     progress.notes.extend(judge.notes)
     if keep_maps == "all":
         progress.maps = tuple(
-            SplitMaps(split=split, image_ids=sets[split].ids, maps=maps[split]) for split in EVAL_SPLITS
+            SplitMaps(split=split, image_ids=sets[split].ids, maps=maps[split]) for split in maps
         )
     if keep_maps != "none":
         progress.gallery = keep_gallery(judge, sets["test"], predictions["test"])
@@ -212,7 +217,7 @@ def _note_split(split: Split, ratio: float, progress: _Progress) -> None:
 def _note_copies(sets: Mapping[str, ImageSet], progress: _Progress) -> None:
     """Images of val or test that training shows too make results look better than they are."""
     seen = np.concatenate([sets["train"].digests, sets["labelled"].digests])
-    for role in ("val", "test"):
+    for role in (split for split in EVAL_SPLITS if split in sets):
         copies = np.flatnonzero(np.isin(sets[role].digests, seen))
         if len(copies):
             text = f"{len(copies)} {role} image(s) are copies of training images, such as {sets[role].ids[copies[0]]}"
@@ -245,6 +250,29 @@ def _recorder(progress: _Progress, report: Report, timeout: float | None) -> Rep
             raise CellTimeoutError(f"not finished within cell_timeout={timeout:g} s (stopped after step {step})")
 
     return record
+
+
+def _watcher(watch: Watch, method: Method, val: ImageSet, judge: Judge, report: Report) -> Report:
+    """Adds to a report what the method has reached on val, each time that a watched share of the training is passed."""
+    due = sorted(share for share in watch.shares if share < 1)
+
+    def watched(step: int, values: Mapping[str, float]) -> None:
+        epochs = method.context.epochs
+        reached = False
+        while epochs and due and step >= due[0] * epochs:
+            due.pop(0)
+            reached = True
+        if reached and epochs and step < epochs:
+            prediction = method.predict(val)
+            metrics = image_level({"val": image_scores("val", val, prediction)})
+            if watch.metric not in metrics:
+                metrics |= judge.pixel_level({"val": prediction.maps}, {"val": val.samples}).metrics
+            value = metrics.get(watch.metric)
+            if value is not None:
+                values = {**values, watch.metric: value, "share": step / epochs}
+        report(step, values)
+
+    return watched
 
 
 def _explain(failure: Exception) -> str:
