@@ -30,6 +30,33 @@ class DatasetSpec(_Frozen):
     params: dict[str, Any] = Field(default_factory=dict)
 
 
+class SearchSpec(_Frozen):
+    """The keys ``search.*`` of `adbench sweep`."""
+
+    trials: int = Field(default=32, ge=1, le=1_000_000, description="settings to try, those of earlier runs included")
+    sampler: Literal["tpe", "random", "cmaes", "grid", "nsgaii"] = Field(default="tpe", description="who proposes them")
+    scheduler: Literal["asha", "hyperband", "none"] = Field(
+        default="asha", description="who stops poor trials early; with several objectives nobody does"
+    )
+    objective: tuple[str, ...] = Field(
+        default=("val_image_auroc",),
+        min_length=1,
+        description="a validation metric; further ones, or costs such as predict_ms_per_image, for a trade-off",
+    )
+    hours: float | None = Field(default=None, gt=0.0, description="wall-clock time after which no trial starts")
+    gpu_hours: float | None = Field(default=None, gt=0.0, description="the same, as GPUs of all lanes times hours")
+    fresh_seeds: int = Field(default=3, ge=0, le=1000, description="seeds on which the best setting is run at the end")
+    warm_start: bool = Field(default=True, description="try the best recorded settings first")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="seed of the sampler")
+    allow_test_selection: bool = Field(default=False, description="let test metrics be objectives; every row says so")
+    space: dict[str, str] = Field(default_factory=dict, description="ranges: search.space.NAME=interval(0.1,1)")
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _listed(cls, names: object) -> object:
+        return [names] if isinstance(names, str) else names
+
+
 class Request(_Frozen):
     """Everything a run is asked for. Descriptions are what ``adbench run --help-keys`` prints."""
 
@@ -40,6 +67,7 @@ class Request(_Frozen):
     methods: tuple[MethodSpec, ...] = Field(min_length=1)
     datasets: tuple[DatasetSpec, ...] = Field(min_length=1)
     claims: tuple[Claim, ...] = ()
+    search: SearchSpec = SearchSpec()
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1, description="training seeds")
     budget: Budget = Field(
         default="quick", description="smoke: seconds a cell; quick: tens of seconds; full: papers'"

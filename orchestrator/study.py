@@ -1,0 +1,76 @@
+"""A search's Optuna study: kept in the results folder, continued after any death of the driver."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+
+from adbench.datasets.errors import RequestError
+from adbench.orchestrator.search_space import Space, grid
+
+Sampler = Literal["tpe", "random", "cmaes", "grid", "nsgaii"]
+_ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+def open_storage(folder: Path, sweep_id: str) -> JournalStorage:
+    """The storage in ``folder``; optuna-dashboard opens its file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return JournalStorage(JournalFileBackend(str(folder / f"{sweep_id}.journal")))
+
+
+def open_study(storage: BaseStorage, sweep_id: str, modes: Sequence[Literal["min", "max"]]) -> optuna.Study:
+    """The study, new or as the last driver left it: what was running then has failed, and is to be tried again."""
+    directions = [StudyDirection.MINIMIZE if mode == "min" else StudyDirection.MAXIMIZE for mode in modes]
+    study = optuna.create_study(storage=storage, study_name=sweep_id, directions=directions, load_if_exists=True)
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        study.tell(trial.number, state=TrialState.FAIL)
+        study.set_user_attr(f"lost-{trial.number}", True)
+        study.enqueue_trial(trial.params)
+    return study
+
+
+def ended(study: optuna.Study) -> int:
+    """How many trials of the budget are spent; those that a death of the driver cost are not."""
+    lost = sum(name.startswith("lost-") for name in study.user_attrs)
+    return len(study.get_trials(deepcopy=False, states=_ENDED)) - lost
+
+
+def make_sampler(name: Sampler, space: Space, seed: int) -> optuna.samplers.BaseSampler:
+    """The sampler by name. RequestError where it cannot walk this space."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if name == "tpe":
+            # Trials run side by side: the constant liar keeps them from all trying the same place.
+            return optuna.samplers.TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed)
+        if name == "random":
+            return optuna.samplers.RandomSampler(seed=seed)
+        if name == "nsgaii":
+            return optuna.samplers.NSGAIISampler(seed=seed)
+        if name == "grid":
+            return optuna.samplers.GridSampler(grid(space), seed=seed)
+    try:
+        return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
+    except ImportError as error:
+        raise RequestError("search.sampler=cmaes needs the package cmaes", remedy="pip install cmaes") from error
+
+
+def best(study: optuna.Study) -> tuple[dict[str, Any], tuple[float, ...]] | None:
+    """Parameters, as Optuna stores them, and values of the best trial (by the first objective); None without one."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if not complete:
+        return None
+    sign = 1 if study.directions[0] == StudyDirection.MAXIMIZE else -1
+    found = max(complete, key=lambda trial: (sign * trial.values[0], -trial.number))
+    return dict(found.params), tuple(found.values)
+
+
+def try_first(study: optuna.Study, settings: Sequence[Mapping[str, Any]]) -> None:
+    """Have these settings, as Optuna stores them, tried before any other, unless they were before."""
+    for setting in settings:
+        study.enqueue_trial(dict(setting), skip_if_exists=True)
