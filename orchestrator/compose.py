@@ -12,7 +12,7 @@ from adbench.benchmark_suites.suites import SuiteSyntaxError, UnknownSuiteError,
 from adbench.datasets.errors import RequestError, unknown_name
 from adbench.datasets.parameters import validate
 from adbench.orchestrator.overrides import Overrides
-from adbench.orchestrator.request import DatasetSpec, MethodSpec, Request
+from adbench.orchestrator.request import DatasetSpec, MethodSpec, Request, SearchSpec
 
 SETTABLE = set(Request.model_fields) - {"name", "source", "title", "description", "methods", "datasets", "claims"}
 _SUITES_REMEDY = "`adbench ls suites` lists them; your own suite is a path ending in .yaml"
@@ -42,6 +42,8 @@ def compose(overrides: Overrides) -> Request:
         content["datasets"] = _chosen(overrides.datasets, content["datasets"])
     if overrides.seeds is not None:
         content["seeds"] = overrides.seeds
+    if overrides.search or overrides.ranges:
+        content["search"] = _search(content.get("search", {}), overrides)
     for key in ("out", "cache_dir", "data_root", "source"):
         is_path = key != "source" or str(overrides.suite).endswith((".yaml", ".yml"))
         if is_path and isinstance(content.get(key), str) and content[key] and "://" not in content[key]:
@@ -92,6 +94,15 @@ def _chosen(names: list[str], specs: list[dict[str, Any]]) -> list[dict[str, Any
     for spec in specs:
         by_name.setdefault(spec["name"], []).append(spec)
     return [spec for name in dict.fromkeys(names) for spec in by_name.get(name, [{"name": name}])]
+
+
+def _search(of_suite: Any, overrides: Overrides) -> dict[str, Any]:
+    if not isinstance(of_suite, dict):
+        raise RequestError(f"search: {of_suite!r} of the suite is no mapping", allowed="search: {trials: 32, ...}")
+    spec = {**of_suite, **overrides.search}
+    spec["space"] = {**of_suite.get("space", {}), **overrides.ranges}
+    validate(SearchSpec, spec, prefix="search.")
+    return spec
 
 
 def _remove(content: dict[str, Any], key: str) -> None:

@@ -16,6 +16,7 @@ _SELECTORS = {"method", "dataset", "category", "seed"}
 _BARE_NAME = re.compile(r"[\w.-]+")
 # What the shell hands us as one word may hold characters that the grammar wants quoted.
 _PATHS = {f"method.{key}" for key in ("weights", "rules", "textures", "teacher_weights", "imagenette")}
+_RANGE = "search.space."
 _FREE_TEXT = {"suite", "out", "data_root", "cache_dir", "address", "dataset.root", *_PATHS}
 
 
@@ -31,6 +32,8 @@ class Overrides:
     method_params: dict[str, list[Any]] = field(default_factory=dict)
     dataset_params: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    search: dict[str, Any] = field(default_factory=dict)
+    ranges: dict[str, str] = field(default_factory=dict)
     removed: list[str] = field(default_factory=list)
 
 
@@ -48,6 +51,10 @@ def parse_overrides(arguments: Sequence[str]) -> Overrides:
             found.method_params[parameter] = values
         elif room == "dataset" and parameter:
             found.dataset_params[parameter] = _single(argument, values)
+        elif key.startswith(_RANGE):
+            found.ranges[key.removeprefix(_RANGE)] = values[0]
+        elif room == "search" and parameter:
+            found.search[parameter] = values[0] if len(values) == 1 else values
         elif key == "suite":
             found.suite = str(_single(argument, values))
         else:
@@ -63,6 +70,8 @@ def _parse(argument: str) -> tuple[str, list[Any] | None]:
         raise RequestError(
             f"'{argument}' is not an override", allowed=GRAMMAR, remedy=f"write {argument}=VALUE, or drop it"
         )
+    if key.startswith(_RANGE):  # A range is no value: the space reads it.
+        return key, [text]
     if key.lstrip("+") in _FREE_TEXT and text[:1] not in "'\"":
         return key.lstrip("+"), [text]
     if key in _SELECTORS - {"seed"} and _BARE_NAME.fullmatch(text):
