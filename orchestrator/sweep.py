@@ -62,3 +62,140 @@ class _Flag(tune.Stopper):  # type: ignore[misc]
 def mode_of(objective: str) -> Literal["min", "max"]:
     """Whether an objective is to be small or large."""
     return "min" if objective in COSTS or "fpr" in objective or "ece" in objective else "max"
+
+
+@dataclass(frozen=True)
+class Search:
+    """The search for one method's parameters."""
+
+    method: str
+    sweep_id: str
+    cells: tuple[Cell, ...]
+    space: Space
+    spec: SearchSpec
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search came to: trials by state, the best setting and its objectives; None if no trial was completed."""
+
+    search: Search
+    complete: int
+    stopped: int
+    failed: int
+    setting: Mapping[str, Any] | None
+    values: tuple[float, ...]
+
+
+def searches(plan: Plan, fixed: Mapping[str, Sequence[Any]]) -> tuple[Search, ...]:
+    """One search for each method of the plan; ``fixed`` are parameters that the user set.
+
+    Raises RequestError for an objective that nobody measures or that is one of the test split, several settings of
+    one method, and a space that cannot be.
+    """
+    spec = plan.request.search
+    _check_objectives(spec)
+    found = []
+    for method in dict.fromkeys(cell.method for cell in plan.cells):
+        cells = tuple(cell for cell in plan.cells if cell.method == method)
+        if len({cell.variant for cell in cells}) > 1:
+            raise RequestError(
+                f"a search starts from one setting, but there are several of '{method}'",
+                remedy="give single values of method.NAME=, or a suite with one setting of each method",
+            )
+        base = method_class(method).config_class(**cells[0].params)
+        space = space_of(base, {*fixed, *method_entry(method).fixed}, spec.space)
+        identity = {
+            "cells": [cell.run_id for cell in cells],
+            "space": {name: repr(parameter) for name, parameter in space.items()},
+            "spec": spec.model_dump(include={"sampler", "scheduler", "objective", "seed", "allow_test_selection"}),
+        }
+        digest = hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:10]
+        found.append(Search(method, f"{plan.request.name}-{method}-{digest}", cells, space, spec))
+    return tuple(found)
+
+
+def _check_objectives(spec: SearchSpec) -> None:
+    of_test = [name for name in spec.objective if name in METRIC_COLUMNS and not name.startswith("val_")]
+    if of_test and not spec.allow_test_selection:
+        raise RequestError(
+            f"search.objective={of_test[0]} is a metric of the test split: what is chosen by it looks better than it is",
+            allowed=f"val_{of_test[0]}, another metric with val_, or a cost: {', '.join(COSTS)}",
+            remedy="with search.allow_test_selection=true every row and page says that it was done",
+        )
+    for name in spec.objective:
+        if name not in {*METRIC_COLUMNS, *COSTS}:
+            raise RequestError(f"search.objective={name} is nothing that a run measures", allowed="`adbench ls metrics`")
+
+
+def run_search(search: Search, pool: LanePool, lanes: int, folder: Path, scratch: str, known: Mapping[str, Any], first: Sequence[Mapping[str, Any]], flag: _Flag) -> Found:
+    """Let Tune propose until the trials, or the time, are spent."""
+    spec = search.spec
+    modes = [mode_of(name) for name in spec.objective]
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = open_storage(folder, search.sweep_id)
+    study = open_study(storage, search.sweep_id, modes)
+    if spec.sampler != "grid":
+        try_first(study, first)
+    left = spec.trials - ended(study)
+    if left > 0 and not flag.stop_all():
+        single = len(modes) == 1
+        algorithm = _Search(
+            lambda trial: draw(trial, search.space, method_class(search.method).config_class(**search.cells[0].params)) and None,
+            metric=spec.objective[0] if single else list(spec.objective),
+            mode=modes[0] if single else modes,
+            sampler=make_sampler(spec.sampler, search.space, spec.seed + ended(study)),
+            study_name=search.sweep_id,
+            storage=storage,
+        )
+        scheduler, rungs = _scheduler(spec, modes)
+        job = TrialJob(pool.name, search.sweep_id, search.cells, spec.objective, rungs, known)
+        proxies = lanes + _SPARE_PROXIES
+        # Every cluster has this resource, once. Counting proxies by it, and not by a limit on trials, keeps a trial
+        # waiting while another ends: only then does Tune use its process again.
+        resources = tune.PlacementGroupFactory([{"node:__internal_head__": 1 / proxies}])
+        tune.Tuner(
+            tune.with_resources(tune.with_parameters(run_trial, job=job), resources),
+            tune_config=tune.TuneConfig(
+                search_alg=algorithm, scheduler=scheduler, num_samples=left, reuse_actors=True
+            ),
+            run_config=tune.RunConfig(name=search.sweep_id, storage_path=scratch, stop=flag, verbose=0),
+        ).fit()
+        study = open_study(storage, search.sweep_id, modes)
+    states = [trial.state for trial in study.get_trials(deepcopy=False)]
+    setting, values = best(study) or (None, ())
+    return Found(
+        search,
+        states.count(optuna.trial.TrialState.COMPLETE),
+        states.count(optuna.trial.TrialState.PRUNED),
+        states.count(optuna.trial.TrialState.FAIL),
+        None if setting is None else decoded(setting),
+        values,
+    )
+
+
+def _scheduler(spec: SearchSpec, modes: Sequence[str]) -> tuple[TrialScheduler, tuple[float, ...]]:
+    """Tune's scheduler and the shares of a trial at which it may stop one."""
+    if spec.scheduler == "none" or len(modes) > 1:
+        return FIFOScheduler(), ()
+    # Tune's synchronous Hyperband pauses trials, which proxies cannot; the asynchronous one has its brackets too.
+    brackets = 3 if spec.scheduler == "hyperband" else 1
+    grace = 100 * _RUNGS[0]
+    scheduler = AsyncHyperBandScheduler(
+        PERCENT, spec.objective[0], modes[0], max_t=100, grace_period=grace, reduction_factor=_ETA, brackets=brackets
+    )
+    return scheduler, _RUNGS
+
+
+def tuned_cells(found: Found, seeds: int) -> list[Cell]:
+    """The best setting on seeds that the search has not used: what the leaderboard shows of it."""
+    if found.setting is None:
+        return []
+    used = max(cell.seed for cell in found.search.cells)
+    places = {(cell.dataset, cell.category, cell.image_size): cell for cell in found.search.cells}
+    selection = "test" if any(not name.startswith("val_") and name in METRIC_COLUMNS for name in found.search.spec.objective) else "val"
+    return [
+        with_params(cell, found.setting, seed=used + 1 + index, sweep_id=found.search.sweep_id, selection=selection, variant="tuned")
+        for cell in places.values()
+        for index in range(seeds)
+    ]
