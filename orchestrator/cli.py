@@ -139,6 +139,39 @@ def run(
     return SOME_FAILED if outcome.failures else 0
 
 
+@main.command(short_help="Search a method's parameters.", epilog=_OVERRIDES_HELP)
+@click.argument("overrides", nargs=-1, metavar="suite=NAME|PATH method=NAME [search.trials=N] [KEY=VALUE ...]")
+@click.option("--no-cache", is_flag=True, help="Neither read nor write cached images and features.")
+@click.option("--quiet", is_flag=True, help="Print failures only.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@_guarded
+def sweep(overrides: tuple[str, ...], no_cache: bool, quiet: bool, as_json: bool) -> int | None:
+    """Search the parameters of each method of the suite on validation data, with Ray Tune and Optuna.
+
+    The best setting is then run on fresh seeds, and these runs alone enter the leaderboard, as tuned. The same command
+    continues after an interruption, and with a larger search.trials= it goes on from there.
+    """
+    from adbench.datasets.file_index import kept_in
+    from adbench.orchestrator.compose import compose
+    from adbench.orchestrator.display import Style
+    from adbench.orchestrator.overrides import parse_overrides
+    from adbench.orchestrator.plan import make_plan
+    from adbench.orchestrator.run import RunOptions, cache_folder, ray_resources
+
+    parsed = parse_overrides(overrides)
+    request = compose(parsed)
+    with kept_in(cache_folder(request, use_cache=not no_cache)):
+        plan = make_plan(request, parsed)
+    ray_resources(request)  # Before anything imports Ray, which then reads its environment.
+    from adbench.orchestrator.sweep import execute_sweep, summary
+
+    style: Style = "json" if as_json else "quiet" if quiet else "live"
+    outcome = execute_sweep(plan, parsed.method_params, RunOptions(use_cache=not no_cache, style=style))
+    if not quiet and not as_json:
+        click.echo("\n".join(summary(outcome)))
+    return SOME_FAILED if outcome.failures else 0
+
+
 @main.command(short_help="How long a suite would take on many lanes.", epilog=_OVERRIDES_HELP)
 @click.argument("overrides", nargs=-1, metavar="suite=NAME|PATH [lanes=1000] [KEY=VALUE ...]")
 @click.option("--from", "source", metavar="FOLDER", help="Results folder with recorded runs (default: out=).")

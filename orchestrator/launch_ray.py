@@ -108,6 +108,8 @@ class LanePool:
         self._lanes = [
             _Lane(index, self.name, surroundings, resources, storage, self._messages) for index in range(count)
         ]
+        self.size = count
+        """How many lanes there are."""
         for lane in self._lanes:
             lane.start()
 

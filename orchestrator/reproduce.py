@@ -54,7 +54,9 @@ def _set_by_suite(specs: Sequence[MethodSpec | DatasetSpec], name: str) -> set[s
 
 def _differences(room: str, config: BaseModel, expected: Mapping[str, Any], said: set[str]) -> list[str]:
     values = config.model_dump()
-    return [f"{room}.{key}={hydra_value(value)}" for key, value in values.items() if value != expected[key] or key in said]
+    return [
+        f"{room}.{key}={hydra_value(value)}" for key, value in values.items() if value != expected[key] or key in said
+    ]
 
 
 def hydra_value(value: Any) -> str:

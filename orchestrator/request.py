@@ -34,7 +34,9 @@ class SearchSpec(_Frozen):
     """The keys ``search.*`` of `adbench sweep`."""
 
     trials: int = Field(default=32, ge=1, le=1_000_000, description="settings to try, those of earlier runs included")
-    sampler: Literal["tpe", "random", "cmaes", "grid", "nsgaii"] = Field(default="tpe", description="who proposes them")
+    sampler: Literal["tpe", "random", "cmaes", "grid", "nsgaii"] = Field(
+        default="tpe", description="who proposes them"
+    )
     scheduler: Literal["asha", "hyperband", "none"] = Field(
         default="asha", description="who stops poor trials early; with several objectives nobody does"
     )
@@ -45,7 +47,9 @@ class SearchSpec(_Frozen):
     )
     hours: float | None = Field(default=None, gt=0.0, description="wall-clock time after which no trial starts")
     gpu_hours: float | None = Field(default=None, gt=0.0, description="the same, as GPUs of all lanes times hours")
-    fresh_seeds: int = Field(default=3, ge=0, le=1000, description="seeds on which the best setting is run at the end")
+    fresh_seeds: int = Field(
+        default=3, ge=0, le=1000, description="seeds on which the best setting is run at the end"
+    )
     warm_start: bool = Field(default=True, description="try the best recorded settings first")
     seed: int = Field(default=0, ge=0, lt=2**32, description="seed of the sampler")
     allow_test_selection: bool = Field(default=False, description="let test metrics be objectives; every row says so")

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
@@ -30,6 +30,9 @@ from adbench.reports.errors import StoreError
 from adbench.reports.page import render_page
 from adbench.reports.schema import PlannedCell, SuitePlan
 from adbench.reports.store import ResultStore
+
+if TYPE_CHECKING:  # Ray takes seconds to import.
+    from adbench.orchestrator.launch_ray import RayResources
 
 _log = logging.getLogger(__name__)
 
@@ -113,6 +116,33 @@ def surroundings_of(request: Request, options: RunOptions) -> Surroundings:
     )
 
 
+class Recorder:
+    """Records what lanes report, and shows it."""
+
+    def __init__(self, store: ResultStore, options: RunOptions, total: int) -> None:
+        self.tally = Tally(total)
+        self.failures: list[tuple[str, str]] = []
+        self.notes: Counter[str] = Counter()
+        self.display = make_display(options.style, self.tally)
+        self._store = store
+        self._fail_fast = options.fail_fast
+
+    def handle(self, event: Event) -> bool:
+        """Take an event into account; False if the run is to stop."""
+        self.tally.note(event)
+        if isinstance(event, LaneMessage):
+            _log.warning(event.text)
+        if isinstance(event, CellFinished):
+            self._store.append(event.result)
+            record = event.result.record
+            self.notes.update((record.notes or "").splitlines())
+            _log.info("%s %s %s\n%s", record.status, record.run_id, event.cell.label, record.error or "")
+            if record.status == "failed":
+                self.failures.append((event.cell.label, (record.error or "").strip().splitlines()[-1]))
+        self.display.show(event)
+        return not (self._fail_fast and self.failures)
+
+
 def execute(plan: Plan, options: RunOptions) -> Outcome:
     """Run what is missing and render the page.
 
@@ -127,41 +157,23 @@ def execute(plan: Plan, options: RunOptions) -> Outcome:
     store.prepare()
     store.write_plan(_suite_plan(plan))
     todo, already = pending(plan, store, options.limit)
-    tally = Tally(len(todo))
-    failures: list[tuple[str, str]] = []
-    notes: Counter[str] = Counter()
-    display = make_display(options.style, tally)
-
-    def handle(event: Event) -> bool:
-        tally.note(event)
-        if isinstance(event, LaneMessage):
-            _log.warning(event.text)
-        if isinstance(event, CellFinished):
-            store.append(event.result)
-            record = event.result.record
-            notes.update((record.notes or "").splitlines())
-            _log.info("%s %s %s\n%s", record.status, record.run_id, event.cell.label, record.error or "")
-            if record.status == "failed":
-                failures.append((event.cell.label, (record.error or "").strip().splitlines()[-1]))
-        display.show(event)
-        return not (options.fail_fast and failures)
-
-    with _log_file(plan.request.out), _terminate_as_interrupt(), _store_errors_as_abort():
+    recorder = Recorder(store, options, len(todo))
+    with guarded(plan.request.out):
         if todo:
-            _write_splits(plan, todo, store)
-            with display:
+            write_splits(plan, todo, store)
+            with recorder.display as display:
                 starting = "; starting Ray" if plan.request.launcher == "ray" else ""
                 display.say(f"{plan.request.name}: {len(todo)} cell(s) to run, {already} already recorded{starting}")
-                _launch(plan.request, todo, surroundings, handle)
+                _launch(plan.request, todo, surroundings, recorder.handle)
         store.compact()
         page = render_page(store)
         judged = judge_claims(plan, store)
     return Outcome(
         already=already,
-        ok=tally.ok,
-        failures=tuple(failures),
-        not_run=len(plan.cells) - already - tally.done,
-        notes=tuple(notes.most_common()),
+        ok=recorder.tally.ok,
+        failures=tuple(recorder.failures),
+        not_run=len(plan.cells) - already - recorder.tally.done,
+        notes=tuple(recorder.notes.most_common()),
         page=page,
         claims=judged,
         seconds=time.monotonic() - began,
@@ -206,13 +218,21 @@ def _launch(request: Request, todo: list[Cell], surroundings: Surroundings, hand
 
         launch_inprocess(todo, surroundings, handle)
         return
+    resources = ray_resources(request)  # First: it prepares the environment that Ray reads when it is imported.
+    from adbench.orchestrator.launch_ray import launch_ray
+
+    launch_ray(todo, surroundings, resources, handle)
+
+
+def ray_resources(request: Request) -> "RayResources":
+    """Where the request's lanes run, and what each takes."""
     address = ray_address(request)
     if address and _has_token():
-        # Ray looks for its token by itself only with address=auto, and reads this when it is imported.
+        # Ray looks for its token by itself only with address=auto.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
-    from adbench.orchestrator.launch_ray import RayResources, launch_ray
+    from adbench.orchestrator.launch_ray import RayResources
 
-    resources = RayResources(
+    return RayResources(
         address=address,
         lanes=None if request.lanes == "auto" else request.lanes,
         cpus_per_lane=request.cpus_per_lane,
@@ -220,7 +240,6 @@ def _launch(request: Request, todo: list[Cell], surroundings: Surroundings, hand
         storage=f"{request.out.rstrip('/')}/logs/ray" if address else None,
         prefer_gpu=bool(address) and request.device == "auto",
     )
-    launch_ray(todo, surroundings, resources, handle)
 
 
 def _has_token() -> bool:
@@ -245,10 +264,17 @@ def _suite_plan(plan: Plan) -> SuitePlan:
     return SuitePlan(name=request.name, title=request.title, rank_by=request.rank_by, cells=tuple(cells))
 
 
-def _write_splits(plan: Plan, todo: list[Cell], store: ResultStore) -> None:
+def write_splits(plan: Plan, todo: list[Cell], store: ResultStore) -> None:
     needed = {f"{cell.dataset}-{cell.category}-{cell.split_hash}" for cell in todo}
     for name in sorted(needed):
         store.write_split(name, pd.DataFrame(plan.splits[name].rows(), columns=list(SPLIT_COLUMNS)))
+
+
+@contextlib.contextmanager
+def guarded(out: str) -> Iterator[None]:
+    """What surrounds all work of lanes: a log file, SIGTERM as Ctrl-C, a full disk as the end of the run."""
+    with _log_file(out), _terminate_as_interrupt(), _store_errors_as_abort():
+        yield
 
 
 @contextlib.contextmanager

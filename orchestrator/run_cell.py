@@ -190,9 +190,7 @@ def _evaluate(
     progress.facts["pixel_error_bound"] = pixels.error_bound
     progress.notes.extend(judge.notes)
     if keep_maps == "all":
-        progress.maps = tuple(
-            SplitMaps(split=split, image_ids=sets[split].ids, maps=maps[split]) for split in maps
-        )
+        progress.maps = tuple(SplitMaps(split=split, image_ids=sets[split].ids, maps=maps[split]) for split in maps)
     if keep_maps != "none":
         progress.gallery = keep_gallery(judge, sets["test"], predictions["test"])
 

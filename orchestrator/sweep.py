@@ -1,38 +1,44 @@
 """`adbench sweep`: Ray Tune asks Optuna for parameters, lanes run what it proposes, the best runs on fresh seeds."""
 
+import contextlib
 import hashlib
+import json
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import optuna
-import ray
+import pandas as pd
 from ray import tune
-from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, HyperBandScheduler, TrialScheduler
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from adbench.datasets.errors import RequestError
 from adbench.methods.registry import method_class, method_entry
 from adbench.orchestrator.cell import Cell, canonical_json
-from adbench.orchestrator.dispatcher import COSTS, figures
-from adbench.orchestrator.errors import RunAbortedError
-from adbench.orchestrator.events import Event
-from adbench.orchestrator.launch_ray import LanePool, RayResources, lane_pool
+from adbench.orchestrator.dispatcher import COSTS
+from adbench.orchestrator.display import format_seconds
+from adbench.orchestrator.launch_ray import LanePool, lane_pool
 from adbench.orchestrator.plan import Plan
-from adbench.orchestrator.request import SearchSpec
-from adbench.orchestrator.run_cell import Surroundings
+from adbench.orchestrator.reproduce import hydra_value
+from adbench.orchestrator.request import Request, SearchSpec
+from adbench.orchestrator.run import Recorder, RunOptions, guarded, ray_resources, surroundings_of, write_splits
 from adbench.orchestrator.search_space import Space, decoded, draw, encoded, space_of
 from adbench.orchestrator.study import best, ended, make_sampler, open_storage, open_study, try_first
 from adbench.orchestrator.trial import PERCENT, TrialJob, run_trial, with_params
+from adbench.reports.page import render_page
 from adbench.reports.schema import METRIC_COLUMNS
+from adbench.reports.store import ResultStore
 
 _ETA = 3
 """Of every so many trials, one goes on at a rung."""
 
 _RUNGS = (1 / 9, 1 / 3)
+_WARM_STARTS = 3
 _SPARE_PROXIES = 2
 """Trials that are ready while every lane is busy, so that none waits."""
 
@@ -45,7 +51,7 @@ class _Search(OptunaSearch):  # type: ignore[misc]
         super().on_trial_complete(trial_id, dict(result) if result and whole else None, error)
 
 
-class _Flag(tune.Stopper):  # type: ignore[misc]
+class Flag(tune.Stopper):  # type: ignore[misc]
     """Stops the search when it is raised, or when its time is over."""
 
     def __init__(self, seconds: float | None) -> None:
@@ -125,10 +131,20 @@ def _check_objectives(spec: SearchSpec) -> None:
         )
     for name in spec.objective:
         if name not in {*METRIC_COLUMNS, *COSTS}:
-            raise RequestError(f"search.objective={name} is nothing that a run measures", allowed="`adbench ls metrics`")
+            raise RequestError(
+                f"search.objective={name} is nothing that a run measures", allowed="`adbench ls metrics`"
+            )
 
 
-def run_search(search: Search, pool: LanePool, lanes: int, folder: Path, scratch: str, known: Mapping[str, Any], first: Sequence[Mapping[str, Any]], flag: _Flag) -> Found:
+def run_search(
+    search: Search,
+    pool: LanePool,
+    folder: Path,
+    scratch: str,
+    known: Mapping[str, Any],
+    first: Sequence[Mapping[str, Any]],
+    flag: Flag,
+) -> Found:
     """Let Tune propose until the trials, or the time, are spent."""
     spec = search.spec
     modes = [mode_of(name) for name in spec.objective]
@@ -141,7 +157,9 @@ def run_search(search: Search, pool: LanePool, lanes: int, folder: Path, scratch
     if left > 0 and not flag.stop_all():
         single = len(modes) == 1
         algorithm = _Search(
-            lambda trial: draw(trial, search.space, method_class(search.method).config_class(**search.cells[0].params)) and None,
+            lambda trial: (
+                draw(trial, search.space, method_class(search.method).config_class(**search.cells[0].params)) and None
+            ),
             metric=spec.objective[0] if single else list(spec.objective),
             mode=modes[0] if single else modes,
             sampler=make_sampler(spec.sampler, search.space, spec.seed + ended(study)),
@@ -150,7 +168,7 @@ def run_search(search: Search, pool: LanePool, lanes: int, folder: Path, scratch
         )
         scheduler, rungs = _scheduler(spec, modes)
         job = TrialJob(pool.name, search.sweep_id, search.cells, spec.objective, rungs, known)
-        proxies = lanes + _SPARE_PROXIES
+        proxies = pool.size + _SPARE_PROXIES
         # Every cluster has this resource, once. Counting proxies by it, and not by a limit on trials, keeps a trial
         # waiting while another ends: only then does Tune use its process again.
         resources = tune.PlacementGroupFactory([{"node:__internal_head__": 1 / proxies}])
@@ -193,9 +211,172 @@ def tuned_cells(found: Found, seeds: int) -> list[Cell]:
         return []
     used = max(cell.seed for cell in found.search.cells)
     places = {(cell.dataset, cell.category, cell.image_size): cell for cell in found.search.cells}
-    selection = "test" if any(not name.startswith("val_") and name in METRIC_COLUMNS for name in found.search.spec.objective) else "val"
+    selection = (
+        "test"
+        if any(not name.startswith("val_") and name in METRIC_COLUMNS for name in found.search.spec.objective)
+        else "val"
+    )
     return [
-        with_params(cell, found.setting, seed=used + 1 + index, sweep_id=found.search.sweep_id, selection=selection, variant="tuned")
+        with_params(
+            cell,
+            found.setting,
+            seed=used + 1 + index,
+            sweep_id=found.search.sweep_id,
+            selection=selection,
+            variant="tuned",
+        )
         for cell in places.values()
         for index in range(seeds)
     ]
+
+
+@dataclass(frozen=True)
+class SweepOutcome:
+    """How a sweep ended."""
+
+    found: tuple[Found, ...]
+    failures: tuple[tuple[str, str], ...]
+    page: Path
+    seconds: float
+
+
+def execute_sweep(plan: Plan, fixed: Mapping[str, Sequence[Any]], options: RunOptions) -> SweepOutcome:
+    """Search, then run what was found on fresh seeds, and render the page.
+
+    Raises what `execute` raises. What has ended is recorded; the same command goes on from there.
+    """
+    began = time.monotonic()
+    request = plan.request
+    todo = searches(plan, fixed)
+    if request.launcher != "ray" or "://" in request.out:
+        raise RequestError("a sweep needs launcher=ray, and a local or shared folder as out=")
+    surroundings, resources = surroundings_of(request, options), ray_resources(request)
+    store = ResultStore(request.out)
+    store.prepare()
+    write_splits(plan, list(plan.cells), store)
+    recorder = Recorder(store, options, sum(len(search.cells) for search in todo) * request.search.trials)
+    flag = Flag(_seconds(request))
+    found: list[Found] = []
+    with guarded(request.out), recorder.display as display:
+        display.say(
+            f"{request.name}: up to {request.search.trials} trials of {', '.join(s.method for s in todo)}; starting Ray"
+        )
+        most = request.search.trials * len(todo)
+        with lane_pool(surroundings, resources, more=most) as pool, tempfile.TemporaryDirectory() as scratch:
+            conductor = _Conductor(
+                todo, pool, store, Path(request.out) / "sweeps", resources.storage or scratch, flag, found
+            )
+            conductor.start()
+            try:
+                pool.serve(recorder.handle)
+            finally:
+                flag.raised.set()
+                conductor.join()
+            conductor.check()
+    store.compact()
+    return SweepOutcome(tuple(found), tuple(recorder.failures), render_page(store), time.monotonic() - began)
+
+
+class _Conductor(threading.Thread):
+    """Runs the searches one after the other, beside the thread that records what the lanes report."""
+
+    def __init__(
+        self,
+        todo: Sequence[Search],
+        pool: LanePool,
+        store: ResultStore,
+        folder: Path,
+        scratch: str,
+        flag: Flag,
+        found: list[Found],
+    ) -> None:
+        super().__init__(name="searches", daemon=True)
+        self._todo, self._pool, self._store, self._folder = todo, pool, store, folder
+        self._scratch, self._flag, self._found = scratch, flag, found
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        """Search after search; then no more cells will come."""
+        try:
+            runs = self._store.runs()
+            for search in self._todo:
+                found = run_search(
+                    search,
+                    self._pool,
+                    self._folder,
+                    self._scratch,
+                    recorded_figures(runs),
+                    first_settings(search, runs),
+                    self._flag,
+                )
+                self._found.append(found)
+                if not self._flag.raised.is_set():
+                    done = self._store.done()
+                    self._pool.submit(
+                        [cell for cell in tuned_cells(found, search.spec.fresh_seeds) if cell.run_id not in done]
+                    )
+        except BaseException as error:  # Told to the main thread, which waits for cells.
+            self._error = error
+        with contextlib.suppress(Exception):
+            self._pool.close()
+
+    def check(self) -> None:
+        """Raise what ended the searches early."""
+        if self._error is not None:
+            raise self._error
+
+
+def recorded_figures(runs: pd.DataFrame) -> dict[str, dict[str, float | None]]:
+    """Metrics and costs of the recorded trials by run_id: what need not be run again."""
+    trials = runs[runs["sweep_id"].notna() & (runs["status"] == "ok")]
+    names = [name for name in (*METRIC_COLUMNS, *COSTS) if name in trials]
+    return {
+        row["run_id"]: {name: None if pd.isna(row[name]) else float(row[name]) for name in names}
+        for row in trials[["run_id", *names]].to_dict("records")
+    }
+
+
+def first_settings(search: Search, runs: pd.DataFrame) -> list[dict[str, Any]]:
+    """The setting that the method has without a search, and the best recorded ones, as Optuna stores them."""
+    settings = [dict(search.cells[0].params)]
+    objective = search.spec.objective[0]
+    like = runs[
+        (runs["status"] == "ok") & (runs["method"] == search.method) & (runs["budget"] == search.cells[0].budget)
+    ]
+    if search.spec.warm_start and objective in like and len(like):
+        means = like.groupby("params")[objective].agg(["mean", "count"])
+        means = means[means["count"] == means["count"].max()].sort_values(
+            "mean", ascending=mode_of(objective) == "min"
+        )
+        settings += [json.loads(params) for params in means.index[:_WARM_STARTS]]
+    found = [encoded(setting, search.space) for setting in settings]
+    return [setting for setting in found if setting]
+
+
+def _seconds(request: Request) -> float | None:
+    """The time after which no trial starts."""
+    spec = request.search
+    limits = [] if spec.hours is None else [3600 * spec.hours]
+    if spec.gpu_hours is not None:
+        if request.lanes == "auto":
+            raise RequestError("search.gpu_hours needs a number of lanes", remedy="give lanes=N too")
+        limits.append(3600 * spec.gpu_hours / (request.lanes * request.gpus_per_lane))
+    return min(limits, default=None)
+
+
+def summary(outcome: SweepOutcome) -> list[str]:
+    """The last lines that the user sees."""
+    lines = []
+    for found in outcome.found:
+        search = found.search
+        lines.append(
+            f"{search.sweep_id}: {found.complete} trials complete, {found.stopped} stopped early, {found.failed} failed"
+        )
+        if found.setting is not None:
+            objectives = ", ".join(
+                f"{name} {value:.4g}" for name, value in zip(search.spec.objective, found.values, strict=True)
+            )
+            setting = " ".join(f"method.{name}={hydra_value(value)}" for name, value in found.setting.items())
+            lines.append(f"  best: {objectives}  {setting}")
+    lines += [f"  FAILED {label}: {reason}" for label, reason in outcome.failures]
+    return [*lines, f"in {format_seconds(outcome.seconds)}", f"leaderboard: {outcome.page}"]

@@ -93,7 +93,10 @@ def with_params(cell: Cell, params: Mapping[str, Any], **changed: Any) -> Cell:
             **cell.model_dump(),
             "params": config.model_dump(mode="json"),
             "command": " ".join([cell.command, *map(shlex.quote, words)]),
-            "variant": ", ".join(f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}" for name, value in params.items()),
+            "variant": ", ".join(
+                f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
+                for name, value in params.items()
+            ),
             **changed,
         }
     )
