@@ -120,11 +120,11 @@ class Context:
     image_size: int
     cache: Cache
     report: Callable[[int, Mapping[str, float]], None] = lambda step, values: None
-    epochs: int | None = None
     checkpoint_dir: Path | None = None
     code_version: str = ""
     resumed_seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
+    epochs: int | None = None
 
 
 @dataclass(frozen=True)

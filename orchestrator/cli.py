@@ -148,8 +148,8 @@ def run(
 def sweep(overrides: tuple[str, ...], no_cache: bool, quiet: bool, as_json: bool) -> int | None:
     """Search the parameters of each method of the suite on validation data, with Ray Tune and Optuna.
 
-    The best setting is then run on fresh seeds, and these runs alone enter the leaderboard, as tuned. The same command
-    continues after an interruption, and with a larger search.trials= it goes on from there.
+    The best setting is then run on fresh seeds, and these runs alone enter the leaderboard, as tuned. The same
+    command continues after an interruption, and with a larger search.trials= it goes on from there.
     """
     from adbench.datasets.file_index import kept_in
     from adbench.orchestrator.compose import compose

@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 import torch
 
-from adbench.datasets.base import ROLES, Dataset
+from adbench.datasets.base import ROLES, Dataset, Role
 from adbench.datasets.cache import Cache
 from adbench.datasets.file_index import hash_path, kept_in
 from adbench.datasets.imageset import ImageSet
@@ -136,9 +136,9 @@ def _execute(cell: Cell, surroundings: Surroundings, report: Report, progress: _
     _note_split(split, config.labelled_request()[0], progress)
     cache = Cache(Path(surroundings.cache_dir) if surroundings.cache_dir else None)
     judged: tuple[EvalSplit, ...] = EVAL_SPLITS if cell.watch is None else ("val",)
-    sets = {
-        role: ImageSet(dataset, cell.category, split.of(role), cell.image_size, cache)
-        for role in ("train", "labelled", *judged)
+    roles: tuple[Role, ...] = ("train", "labelled", *judged)
+    sets: dict[str, ImageSet] = {
+        role: ImageSet(dataset, cell.category, split.of(role), cell.image_size, cache) for role in roles
     }
     _note_copies(sets, progress)
     judge = Judge(dataset, cell.category, device=torch.device(surroundings.device), threads=surroundings.threads)
@@ -251,7 +251,7 @@ def _recorder(progress: _Progress, report: Report, timeout: float | None) -> Rep
 
 
 def _watcher(watch: Watch, method: Method, val: ImageSet, judge: Judge, report: Report) -> Report:
-    """Adds to a report what the method has reached on val, each time that a watched share of the training is passed."""
+    """Adds to a report what the method has reached on val, whenever a watched share of the training is passed."""
     due = sorted(share for share in watch.shares if share < 1)
 
     def watched(step: int, values: Mapping[str, float]) -> None:

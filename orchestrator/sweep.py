@@ -125,7 +125,7 @@ def _check_objectives(spec: SearchSpec) -> None:
     of_test = [name for name in spec.objective if name in METRIC_COLUMNS and not name.startswith("val_")]
     if of_test and not spec.allow_test_selection:
         raise RequestError(
-            f"search.objective={of_test[0]} is a metric of the test split: what is chosen by it looks better than it is",
+            f"search.objective={of_test[0]} is a metric of the test split: what it chooses looks better than it is",
             allowed=f"val_{of_test[0]}, another metric with val_, or a cost: {', '.join(COSTS)}",
             remedy="with search.allow_test_selection=true every row and page says that it was done",
         )
@@ -258,9 +258,8 @@ def execute_sweep(plan: Plan, fixed: Mapping[str, Sequence[Any]], options: RunOp
     flag = Flag(_seconds(request))
     found: list[Found] = []
     with guarded(request.out), recorder.display as display:
-        display.say(
-            f"{request.name}: up to {request.search.trials} trials of {', '.join(s.method for s in todo)}; starting Ray"
-        )
+        names = ", ".join(search.method for search in todo)
+        display.say(f"{request.name}: up to {request.search.trials} trials of {names}; starting Ray")
         most = request.search.trials * len(todo)
         with lane_pool(surroundings, resources, more=most) as pool, tempfile.TemporaryDirectory() as scratch:
             conductor = _Conductor(
@@ -369,9 +368,8 @@ def summary(outcome: SweepOutcome) -> list[str]:
     lines = []
     for found in outcome.found:
         search = found.search
-        lines.append(
-            f"{search.sweep_id}: {found.complete} trials complete, {found.stopped} stopped early, {found.failed} failed"
-        )
+        counts = f"{found.complete} trials complete, {found.stopped} stopped early, {found.failed} failed"
+        lines.append(f"{search.sweep_id}: {counts}")
         if found.setting is not None:
             objectives = ", ".join(
                 f"{name} {value:.4g}" for name, value in zip(search.spec.objective, found.values, strict=True)
