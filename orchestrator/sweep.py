@@ -3,13 +3,15 @@
 import contextlib
 import hashlib
 import json
+import os
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import optuna
 import pandas as pd
@@ -31,8 +33,11 @@ from adbench.orchestrator.search_space import Space, decoded, draw, encoded, spa
 from adbench.orchestrator.study import best, ended, make_sampler, open_storage, open_study, try_first
 from adbench.orchestrator.trial import PERCENT, TrialJob, run_trial, with_params
 from adbench.reports.page import render_page
-from adbench.reports.schema import METRIC_COLUMNS
+from adbench.reports.schema import METRIC_COLUMNS, VAL_METRIC_COLUMNS
 from adbench.reports.store import ResultStore
+
+os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+# Tune's tables would get into our display, also at its lowest verbosity.
 
 _ETA = 3
 """Of every so many trials, one goes on at a rung."""
@@ -50,19 +55,34 @@ class _Search(OptunaSearch):  # type: ignore[misc]
         whole = result is not None and not error and result.get(PERCENT, 0) >= 100
         super().on_trial_complete(trial_id, dict(result) if result and whole else None, error)
 
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the study in the results folder is the memory. Tune wants the file."""
+        Path(checkpoint_path).touch()
+
 
 class Flag(tune.Stopper):  # type: ignore[misc]
     """Stops the search when it is raised, or when its time is over."""
 
+    _raised: ClassVar[set[str]] = set()  # Of the process, for Tune copies its stoppers.
+
     def __init__(self, seconds: float | None) -> None:
-        self.raised = threading.Event()
+        self._name = uuid.uuid4().hex
         self._end = None if seconds is None else time.monotonic() + seconds
+
+    @property
+    def raised(self) -> bool:
+        """Whether somebody wants the search to end."""
+        return self._name in self._raised
+
+    def wave(self) -> None:
+        """Raise it."""
+        self._raised.add(self._name)
 
     def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
-        return self.raised.is_set() or (self._end is not None and time.monotonic() > self._end)
+        return self.raised or (self._end is not None and time.monotonic() > self._end)
 
 
 def mode_of(objective: str) -> Literal["min", "max"]:
@@ -122,7 +142,7 @@ def searches(plan: Plan, fixed: Mapping[str, Sequence[Any]]) -> tuple[Search, ..
 
 
 def _check_objectives(spec: SearchSpec) -> None:
-    of_test = [name for name in spec.objective if name in METRIC_COLUMNS and not name.startswith("val_")]
+    of_test = [name for name in spec.objective if name in METRIC_COLUMNS]
     if of_test and not spec.allow_test_selection:
         raise RequestError(
             f"search.objective={of_test[0]} is a metric of the test split: what it chooses looks better than it is",
@@ -130,7 +150,7 @@ def _check_objectives(spec: SearchSpec) -> None:
             remedy="with search.allow_test_selection=true every row and page says that it was done",
         )
     for name in spec.objective:
-        if name not in {*METRIC_COLUMNS, *COSTS}:
+        if name not in {*METRIC_COLUMNS, *VAL_METRIC_COLUMNS, *COSTS}:
             raise RequestError(
                 f"search.objective={name} is nothing that a run measures", allowed="`adbench ls metrics`"
             )
@@ -269,7 +289,7 @@ def execute_sweep(plan: Plan, fixed: Mapping[str, Sequence[Any]], options: RunOp
             try:
                 pool.serve(recorder.handle)
             finally:
-                flag.raised.set()
+                flag.wave()
                 conductor.join()
             conductor.check()
     store.compact()
@@ -309,7 +329,7 @@ class _Conductor(threading.Thread):
                     self._flag,
                 )
                 self._found.append(found)
-                if not self._flag.raised.is_set():
+                if not self._flag.raised:
                     done = self._store.done()
                     self._pool.submit(
                         [cell for cell in tuned_cells(found, search.spec.fresh_seeds) if cell.run_id not in done]
@@ -328,7 +348,7 @@ class _Conductor(threading.Thread):
 def recorded_figures(runs: pd.DataFrame) -> dict[str, dict[str, float | None]]:
     """Metrics and costs of the recorded trials by run_id: what need not be run again."""
     trials = runs[runs["sweep_id"].notna() & (runs["status"] == "ok")]
-    names = [name for name in (*METRIC_COLUMNS, *COSTS) if name in trials]
+    names = [name for name in (*VAL_METRIC_COLUMNS, *COSTS) if name in trials]
     return {
         row["run_id"]: {name: None if pd.isna(row[name]) else float(row[name]) for name in names}
         for row in trials[["run_id", *names]].to_dict("records")
