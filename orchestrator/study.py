@@ -37,8 +37,12 @@ def open_study(storage: BaseStorage, sweep_id: str, modes: Sequence[Literal["min
 
 def ended(study: optuna.Study) -> int:
     """How many trials of the budget are spent; those that a death of the driver cost are not."""
-    lost = sum(name.startswith("lost-") for name in study.user_attrs)
-    return len(study.get_trials(deepcopy=False, states=_ENDED)) - lost
+    return len(study.get_trials(deepcopy=False, states=_ENDED)) - lost(study)
+
+
+def lost(study: optuna.Study) -> int:
+    """How many trials a death of the driver cost; each is tried again."""
+    return sum(name.startswith("lost-") for name in study.user_attrs)
 
 
 def make_sampler(name: Sampler, space: Space, seed: int) -> optuna.samplers.BaseSampler:

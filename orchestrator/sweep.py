@@ -30,7 +30,7 @@ from adbench.orchestrator.reproduce import hydra_value
 from adbench.orchestrator.request import Request, SearchSpec
 from adbench.orchestrator.run import Recorder, RunOptions, guarded, ray_resources, surroundings_of, write_splits
 from adbench.orchestrator.search_space import Space, decoded, draw, encoded, space_of
-from adbench.orchestrator.study import best, ended, make_sampler, open_storage, open_study, try_first
+from adbench.orchestrator.study import best, ended, lost, make_sampler, open_storage, open_study, try_first
 from adbench.orchestrator.trial import PERCENT, TrialJob, run_trial, with_params
 from adbench.reports.page import render_page
 from adbench.reports.schema import METRIC_COLUMNS, VAL_METRIC_COLUMNS
@@ -206,7 +206,7 @@ def run_search(
         search,
         states.count(optuna.trial.TrialState.COMPLETE),
         states.count(optuna.trial.TrialState.PRUNED),
-        states.count(optuna.trial.TrialState.FAIL),
+        states.count(optuna.trial.TrialState.FAIL) - lost(study),
         None if setting is None else decoded(setting),
         values,
     )
