@@ -25,6 +25,7 @@ from adbench.datasets.registry import open_dataset
 from adbench.orchestrator.cell import canonical_json, training_of, with_metric_version
 from adbench.orchestrator.evaluation import Judge, PixelLevel, image_level
 from adbench.reports.encoding import load_record
+from adbench.reports.entries import trials
 from adbench.reports.errors import StoreError
 from adbench.reports.leaderboard import rows_of_suite
 from adbench.reports.schema import (
@@ -100,8 +101,11 @@ def rescore(store: ResultStore, suite: str | None = None, data_root: str | None 
 
 
 def _newest_of_each_training(runs: pd.DataFrame) -> pd.DataFrame:
-    """The successful run with the largest metric version of each training, which a further column names."""
-    ok = runs[runs["status"] == "ok"]
+    """The successful run with the largest metric version of each training, which a further column names.
+
+    Trials stay as they are: a search compares values of one metric version, and they have no scores on test.
+    """
+    ok = runs[(runs["status"] == "ok") & ~trials(runs)]
     ok = ok.assign(training=ok["run_id"].map(training_of))
     ordered = ok.sort_values("metric_version", kind="stable", na_position="first")
     return ordered.drop_duplicates("training", keep="last").sort_index()

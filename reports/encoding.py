@@ -28,12 +28,13 @@ from adbench.reports.schema import (
     PlannedCell,
     RunRecord,
     RunResult,
+    SearchRecord,
     SplitMaps,
     SuitePlan,
     TrainingMaps,
 )
 
-_Kind = TypeVar("_Kind", PlannedCell, SuitePlan)
+_Kind = TypeVar("_Kind", PlannedCell, SuitePlan, SearchRecord)
 
 
 def runs_bytes(record: RunRecord) -> bytes:
@@ -210,6 +211,20 @@ def load_plan(data: bytes) -> SuitePlan:
         raise ValueError("This is no plan of a suite.")
     cells = tuple(_checked(PlannedCell, cell) for cell in parsed["cells"])
     return _checked(SuitePlan, {**parsed, "cells": cells})
+
+
+def search_bytes(search: SearchRecord) -> bytes:
+    """The JSON file of a search."""
+    return json.dumps(dataclasses.asdict(search), indent=1).encode()
+
+
+def load_search(data: bytes) -> SearchRecord:
+    """The search that search_bytes wrote. Raises ValueError for anything else."""
+    parsed = json.loads(data)
+    if not isinstance(parsed, dict):
+        raise ValueError("This is no search.")
+    listed = {key: tuple(value) if isinstance(value, list) else value for key, value in parsed.items()}
+    return _checked(SearchRecord, listed)
 
 
 def _checked(kind: type[_Kind], values: Any) -> _Kind:

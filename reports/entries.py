@@ -1,11 +1,13 @@
 """Which runs count, and which of them form one row of the leaderboard."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
 from adbench.reports.categories import Category, differing, outdated, parameters, place_runs, spelled
+from adbench.reports.schema import SearchRecord
 
 _SELECTION = {"none": "", "val": "tuned on val", "test": "tuned on test"}
 
@@ -15,7 +17,8 @@ class Entry:
     """A row of the leaderboard: a method under one choice of those parameters that were varied in its budget.
 
     ``settings`` spells that choice out and is empty where nothing was varied. ``versions`` are the method's
-    versions among the runs that count; more than one makes the row a mixture, and the page says so.
+    versions among the runs that count; more than one makes the row a mixture, and the page says so. ``search`` says
+    what it cost to find the settings, where a search did.
     """
 
     label: str
@@ -24,6 +27,7 @@ class Entry:
     selection: str
     versions: tuple[str, ...]
     suites: tuple[str, ...]
+    search: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,16 +49,19 @@ class Sorted:
         return self.runs[self.runs["standing"] == "current"]
 
 
-def sort_runs(runs: pd.DataFrame) -> Sorted:
-    """Give every run its place.
+def trials(runs: pd.DataFrame) -> pd.Series:
+    """Which runs are trials: proposals of a search, not the parameters that it chose."""
+    return runs["sweep_id"].notna() & (runs["selection"] == "none")
+
+
+def sort_runs(runs: pd.DataFrame, searches: Mapping[str, SearchRecord] | None = None) -> Sorted:
+    """Give every run its place; ``searches`` by their sweep_id say what tuned settings cost.
 
     Only runs on the newest data of their category count. Of several runs of one cell with equal parameters
-    the latest successful one counts, or the latest failure where none succeeded. Runs of a search
-    (``sweep_id`` set) with ``selection`` "none" are trials: proposals, not the parameters that it chose.
+    the latest successful one counts, or the latest failure where none succeeded. Trials have no row.
     """
     runs = runs.sort_values(["finished_at", "run_id"], kind="stable").reset_index(drop=True)
-    trial = runs["sweep_id"].notna() & (runs["selection"] == "none")
-    own = runs[~trial].copy()
+    own = runs[~trials(runs)].copy()
     own["place"], categories = place_runs(own)
     older = outdated(own)
     own["entry"], keys = _rows(own, older, categories)
@@ -65,7 +72,7 @@ def sort_runs(runs: pd.DataFrame) -> Sorted:
     runs.loc[counted, "standing"] = "current"
     for name in ("entry", "place"):
         runs[name] = own[name].reindex(runs.index, fill_value=-1).astype(int)
-    return Sorted(runs, _entries(runs, keys), categories)
+    return Sorted(runs, _entries(runs, keys, searches or {}), categories)
 
 
 def _rows(
@@ -112,10 +119,13 @@ def _set_by_somebody(runs: pd.DataFrame) -> set[str]:
     return found
 
 
-def _entries(runs: pd.DataFrame, keys: list[tuple[str, str, str]]) -> tuple[Entry, ...]:
+def _entries(
+    runs: pd.DataFrame, keys: list[tuple[str, str, str]], searches: Mapping[str, SearchRecord]
+) -> tuple[Entry, ...]:
     current = runs[runs["standing"] == "current"]
     versions = current.groupby("entry")["method_version"].unique().to_dict()
     suites = runs.groupby("entry")["suite"].unique().to_dict()
+    sweeps = current.groupby("entry")["sweep_id"].unique().to_dict()
     return tuple(
         Entry(
             label=" · ".join(part for part in (method, settings, _SELECTION.get(selection, selection)) if part),
@@ -124,6 +134,15 @@ def _entries(runs: pd.DataFrame, keys: list[tuple[str, str, str]]) -> tuple[Entr
             selection=selection,
             versions=tuple(sorted(map(str, versions.get(index, ())))),
             suites=tuple(sorted(map(str, suites.get(index, ())))),
+            search=_price([searches[name] for name in sweeps.get(index, ()) if name in searches]),
         )
         for index, (method, selection, settings) in enumerate(keys)
     )
+
+
+def _price(searches: list[SearchRecord]) -> str:
+    if not searches:
+        return ""
+    n_trials = sum(search.complete + search.stopped + search.failed for search in searches)
+    hours = sum(search.lane_seconds for search in searches) / 3600
+    return f"found in {n_trials} trials, {hours:.2g} h of lanes"

@@ -4,7 +4,7 @@ A slice is one combination of the page's filters. Budgets are never mixed. Every
 computed here; the page only displays it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,7 +17,7 @@ from adbench.reports import intervals, significance, statistics
 from adbench.reports.categories import Category
 from adbench.reports.entries import Entry, Sorted, sort_runs
 from adbench.reports.resampling import RESAMPLED, resample_runs
-from adbench.reports.schema import METRIC_COLUMNS, SuitePlan
+from adbench.reports.schema import METRIC_COLUMNS, SearchRecord, SuitePlan
 
 COSTS: dict[str, str] = {
     "fit_seconds": "Fit time (s)",
@@ -340,17 +340,18 @@ def build_leaderboard(
     *,
     suite: str | None = None,
     plans: Sequence[SuitePlan] = (),
+    searches: Mapping[str, SearchRecord] | None = None,
     created: datetime,
     resamples: int = statistics.RESAMPLES,
 ) -> Leaderboard:
     """The leaderboard of ``runs`` (columns of RUNS_SCHEMA), with their ``images`` (of IMAGES_SCHEMA).
 
-    ``plans`` are those of the suites shown, ``suite`` keeps the rows of one suite and of its plan. Runs
-    without rows in ``images`` get intervals over seeds.
+    ``plans`` are those of the suites shown, ``suite`` keeps the rows of one suite and of its plan; ``searches`` say
+    what tuned rows cost. Runs without rows in ``images`` get intervals over seeds.
     """
     if suite is not None:
         runs = rows_of_suite(runs, suite, plans)
-    found = sort_runs(runs)
+    found = sort_runs(runs, searches)
     current = found.current
     done = current[current["status"] == "ok"]
     metrics = tuple(name for name in METRICS if name in METRIC_COLUMNS and done[name].notna().any())

@@ -160,10 +160,11 @@ function spanOf(column) {
 }
 
 function methodName(entry) {
-  const { method, settings, selection, versions } = model.entries[entry];
+  const { method, settings, selection, versions, search } = model.entries[entry];
   const cell = el("th", { scope: "row" }, method);
   if (settings) cell.append(el("span", { className: "sub wrap", textContent: settings }));
   if (selection !== "none") cell.append(el("span", { className: `chip ${selection}`, textContent: `tuned on ${selection}` }));
+  if (search) cell.append(el("span", { className: "sub", textContent: search }));
   if (versions.length > 1) cell.append(el("span", { className: "sub", textContent: `versions ${versions.join(", ")} mixed` }));
   return cell;
 }

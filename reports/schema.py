@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 import numpy as np
 import pyarrow as pa
@@ -178,6 +178,32 @@ class SuitePlan:
     title: str
     rank_by: str
     cells: tuple[PlannedCell, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchRecord:
+    """What a search for a method's parameters has come to so far.
+
+    Of ``trials`` settings that were asked for, ``complete`` were trained to their end, ``stopped`` early by the
+    scheduler, and ``failed``. ``lane_seconds`` is what all of them cost, also the stopped ones, which leave no row.
+    ``best`` are the values of ``objective`` that ``setting`` reached; both are empty without a complete trial.
+    """
+
+    sweep_id: str
+    suite: str
+    method: str
+    data: tuple[str, ...]  # dataset/category
+    budget: str
+    objective: tuple[str, ...]
+    sampler: str
+    scheduler: str
+    trials: int
+    complete: int
+    stopped: int
+    failed: int
+    lane_seconds: float
+    best: tuple[float, ...]
+    setting: dict[str, Any]
 
 
 _ARROW_TYPES: dict[type, pa.DataType] = {

@@ -26,6 +26,7 @@ from adbench.reports.schema import (
     ImageScores,
     RunRecord,
     RunResult,
+    SearchRecord,
     SplitMaps,
     SuitePlan,
     TrainingMaps,
@@ -205,6 +206,26 @@ class ResultStore:
                     continue
                 if name == f"{_quoted(plan.name)}.json":  # not one that was renamed or copied by hand
                     found[plan.name] = plan
+        return found
+
+    def write_search(self, search: SearchRecord) -> None:
+        """Keep what a search has come to as sweeps/<sweep_id>.json, in place of what it was; see write_split."""
+        with self._folder.explained("write to the results folder"), self._folder.lock():
+            self._folder.make("sweeps")
+            self._folder.write(f"sweeps/{_quoted(search.sweep_id)}.json", encoding.search_bytes(search))
+
+    def searches(self) -> dict[str, SearchRecord]:
+        """Every search by its sweep_id; files that are none are passed over."""
+        found: dict[str, SearchRecord] = {}
+        with self._folder.explained("read the results folder"):
+            for name in sorted(self._folder.names("sweeps")):
+                if not name.endswith(".json"):  # Optuna keeps its journal there too.
+                    continue
+                try:
+                    search = encoding.load_search(self._folder.read(f"sweeps/{name}"))
+                except (FileNotFoundError, PermissionError, ValueError):
+                    continue
+                found[search.sweep_id] = search
         return found
 
     def compact(self, threshold: int = COMPACTION_THRESHOLD) -> int:
