@@ -17,12 +17,16 @@ _METRIC_VERSION = re.compile(r"-m\d+$")
 
 
 class Watch(BaseModel):
-    """What a search looks at: a validation metric, also at shares of the training (0 to 1) before its end."""
+    """What a search looks at: a metric, also at shares of the training (0 to 1) before its end.
+
+    Trials see the validation split alone; ``test`` only for a user who insists on choosing by it.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     metric: str
     shares: tuple[float, ...] = ()
+    test: bool = False
 
 
 class Cell(BaseModel):
@@ -62,15 +66,17 @@ class Cell(BaseModel):
     selection: Literal["none", "val", "test"] = "none"
     """On what the search ``sweep_id`` chose the parameters; "none" also for its trials, which are proposals."""
     watch: Watch | None = None
-    """Of a trial, which never sees the test split; None for a result."""
+    """Of a search's trial; None for a result."""
 
     @cached_property
     def run_id(self) -> str:
         """20 hex digits, "-m" and the metric version."""
         identity = self.model_dump(mode="json", exclude=_NOT_TRAINING)
         identity["params"] = {key: value for key, value in self.params.items() if key not in self.files}
-        if self.watch is not None:  # A row without test metrics must not pass for a result.
-            identity["split"] = "val"
+        if self.watch is not None:  # A trial must not pass for a result: it is not trained to be one.
+            identity["trial"] = "test" if self.watch.test else "val"
+        if self.selection != "none":  # Also where an ordinary run has these parameters and this seed.
+            identity["tuned"] = self.sweep_id
         training = hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:20]
         return with_metric_version(training, self.metric_version)
 

@@ -5,6 +5,7 @@ import sys
 import traceback
 import webbrowser
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import click
@@ -141,11 +142,15 @@ def run(
 
 @main.command(short_help="Search a method's parameters.", epilog=_OVERRIDES_HELP)
 @click.argument("overrides", nargs=-1, metavar="suite=NAME|PATH method=NAME [search.trials=N] [KEY=VALUE ...]")
+@click.option("--dry-run", is_flag=True, help="Show what would be searched; run nothing.")
+@click.option("--dashboard", is_flag=True, help="Open the study in optuna-dashboard meanwhile, if it is installed.")
 @click.option("--no-cache", is_flag=True, help="Neither read nor write cached images and features.")
 @click.option("--quiet", is_flag=True, help="Print failures only.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 @_guarded
-def sweep(overrides: tuple[str, ...], no_cache: bool, quiet: bool, as_json: bool) -> int | None:
+def sweep(
+    overrides: tuple[str, ...], dry_run: bool, dashboard: bool, no_cache: bool, quiet: bool, as_json: bool
+) -> int | None:
     """Search the parameters of each method of the suite on validation data, with Ray Tune and Optuna.
 
     The best setting is then run on fresh seeds, and these runs alone enter the leaderboard, as tuned. The same
@@ -162,11 +167,19 @@ def sweep(overrides: tuple[str, ...], no_cache: bool, quiet: bool, as_json: bool
     request = compose(parsed)
     with kept_in(cache_folder(request, use_cache=not no_cache)):
         plan = make_plan(request, parsed)
+    if dry_run:
+        from adbench.orchestrator.show_sweep import spaces
+
+        click.echo(spaces(plan, parsed.method_params))
+        return 0
     ray_resources(request)  # Before anything imports Ray, which then reads its environment.
+    from adbench.orchestrator.dashboard import open_dashboard
     from adbench.orchestrator.sweep import execute_sweep, summary
 
     style: Style = "json" if as_json else "quiet" if quiet else "live"
-    outcome = execute_sweep(plan, parsed.method_params, RunOptions(use_cache=not no_cache, style=style))
+    options = RunOptions(use_cache=not no_cache, style=style)
+    with open_dashboard(request.out, lambda text: click.echo(text, err=True)) if dashboard else nullcontext():
+        outcome = execute_sweep(plan, parsed.method_params, options)
     if not quiet and not as_json:
         click.echo("\n".join(summary(outcome)))
     return SOME_FAILED if outcome.failures else 0
@@ -225,25 +238,25 @@ def report(overrides: tuple[str, ...], rescore: bool, open_page: bool) -> int | 
     return 0 if complete else SOME_FAILED
 
 
-@main.command(short_help="List methods, datasets, suites, metrics or runs.")
-@click.argument("what", type=click.Choice(["methods", "datasets", "suites", "metrics", "runs"]))
+@main.command(short_help="List methods, datasets, suites, metrics, runs or sweeps.")
+@click.argument("what", type=click.Choice(["methods", "datasets", "suites", "metrics", "runs", "sweeps"]))
 @click.argument("overrides", nargs=-1, metavar="[out=FOLDER]")
 @_guarded
 def ls(what: str, overrides: tuple[str, ...]) -> int | None:
-    """List what there is; `adbench ls runs out=FOLDER` lists recorded runs."""
+    """List what there is; `adbench ls runs out=FOLDER` lists recorded runs, `ls sweeps` searches."""
     from adbench.orchestrator import listing
 
     click.echo(listing.table(what, overrides))
     return 0
 
 
-@main.command(short_help="Explain a method, dataset, suite or recorded run.")
-@click.argument("what", type=click.Choice(["method", "dataset", "suite", "run"]))
+@main.command(short_help="Explain a method, dataset, suite, recorded run or sweep.")
+@click.argument("what", type=click.Choice(["method", "dataset", "suite", "run", "sweep"]))
 @click.argument("name")
 @click.argument("overrides", nargs=-1, metavar="[out=FOLDER]")
 @_guarded
 def show(what: str, name: str, overrides: tuple[str, ...]) -> int | None:
-    """Explain one thing in full: parameters, bounds and papers; licences and splits; YAML; every column."""
+    """Explain one thing in full: parameters, bounds and papers; licences and splits; YAML; every column; trials."""
     from adbench.orchestrator import show as pages
 
     click.echo(pages.page(what, name, overrides))

@@ -1,6 +1,6 @@
 """Which lane runs which cell: plain state without Ray, so that its rules can be tested alone."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
@@ -44,6 +44,7 @@ class Dispatcher:
         self._waiting: dict[_Images, deque[Cell]] = {}
         self._at: dict[int, _Images] = {}
         self._running: dict[int, Cell] = {}
+        self._wanted: Counter[str] = Counter()
         self._unwanted: set[str] = set()
         self._events: list[Event] = []
         self._more = more
@@ -55,7 +56,7 @@ class Dispatcher:
         """Let these cells wait for lanes too."""
         if not self._more:
             raise RuntimeError("the dispatcher is closed")
-        self._add(cells)
+        self._add(cell for cell in cells if self._is_new(cell))
 
     def close(self) -> None:
         """No more cells will come: lanes end when none is left."""
@@ -98,18 +99,24 @@ class Dispatcher:
         """A lane was stopped amid its cell, which leaves no result."""
         cell = self._running.pop(lane, None)
         if cell is not None:
-            self._unwanted.discard(cell.run_id)
             self._events.append(CellAbandoned(lane, cell))
             self._tell(cell, Update("abandoned", 0.0, {}))
+            if cell.run_id in self._unwanted:  # Should another trial propose it, it runs anew.
+                self._unwanted.discard(cell.run_id)
+                self._trials.pop(cell.run_id, None)
 
     def cancel(self, run_id: str) -> None:
-        """Nobody wants this cell any more: it is not handed out, or stopped at its next report."""
+        """A trial wants its cell no more: if no other does, it is not handed out, or stopped at its next report."""
+        self._wanted[run_id] -= 1
+        if self._wanted[run_id] > 0:
+            return
         for images, cells in self._waiting.items():
             kept = deque(cell for cell in cells if cell.run_id != run_id)
             if len(kept) < len(cells):
                 self._waiting[images] = kept
                 if not kept:
                     del self._waiting[images]
+                self._trials.pop(run_id, None)
                 return
         if any(cell.run_id == run_id for cell in self._running.values()):
             self._unwanted.add(run_id)
@@ -142,6 +149,16 @@ class Dispatcher:
     def _tell(self, cell: Cell, update: Update) -> None:
         if cell.watch is not None:
             self._trials.setdefault(cell.run_id, []).append(update)
+
+    def _is_new(self, cell: Cell) -> bool:
+        """False for a trial's cell that waits, runs or ran for another trial with the same parameters."""
+        if cell.watch is None:
+            return True
+        self._wanted[cell.run_id] += 1
+        self._unwanted.discard(cell.run_id)
+        known = cell.run_id in self._trials
+        self._trials.setdefault(cell.run_id, [])
+        return not known
 
     def _add(self, cells: Iterable[Cell]) -> None:
         for cell in cells:

@@ -16,8 +16,8 @@ from adbench.orchestrator.keys import plain_keys, results_folder
 
 def table(what: str, arguments: Sequence[str]) -> str:
     """The table that ``adbench ls WHAT`` prints."""
-    if what == "runs":
-        return _runs(arguments)
+    if what in ("runs", "sweeps"):
+        return {"runs": _runs, "sweeps": _sweeps}[what](arguments)
     plain_keys(arguments)
     return {"methods": _methods, "datasets": _datasets, "suites": _suites, "metrics": _metrics}[what]()
 
@@ -105,6 +105,22 @@ def _runs(arguments: Sequence[str]) -> str:
         for row in runs.to_dict("records")
     ]
     return render_table(("run", "method", "data", "seed", "budget", "status", "metric_version", "image AUROC"), rows)
+
+
+def _sweeps(arguments: Sequence[str]) -> str:
+    from adbench.reports.store import ResultStore
+
+    rows = [
+        (
+            search.sweep_id,
+            ", ".join(search.data),
+            f"{search.complete} + {search.stopped} + {search.failed} of {search.trials}",
+            f"{search.lane_seconds / 3600:.2g} h",
+            " ".join(f"{name} {value:.4g}" for name, value in zip(search.objective, search.best, strict=False)),
+        )
+        for search in ResultStore(results_folder(plain_keys(arguments, "out"))).searches().values()
+    ]
+    return render_table(("sweep", "data", "trials complete + stopped + failed", "lanes", "best"), rows)
 
 
 def render_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

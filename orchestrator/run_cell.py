@@ -135,7 +135,7 @@ def _execute(cell: Cell, surroundings: Surroundings, report: Report, progress: _
     split = choose_labelled(split, *config.labelled_request(), cell.category, cell.split_seed)
     _note_split(split, config.labelled_request()[0], progress)
     cache = Cache(Path(surroundings.cache_dir) if surroundings.cache_dir else None)
-    judged: tuple[EvalSplit, ...] = EVAL_SPLITS if cell.watch is None else ("val",)
+    judged: tuple[EvalSplit, ...] = ("val",) if cell.watch and not cell.watch.test else EVAL_SPLITS
     roles: tuple[Role, ...] = ("train", "labelled", *judged)
     sets: dict[str, ImageSet] = {
         role: ImageSet(dataset, cell.category, split.of(role), cell.image_size, cache) for role in roles
@@ -155,7 +155,8 @@ def _execute(cell: Cell, surroundings: Surroundings, report: Report, progress: _
     )
     method: Method = method_class(cell.method)(config, context)
     if cell.watch is not None and cell.watch.shares:
-        context.report = _watcher(cell.watch, method, sets["val"], judge, context.report)
+        watched = {split: sets[split] for split in judged}
+        context.report = _watcher(cell.watch, method, watched, judge, context.report)
     began = time.perf_counter()
     method.fit(sets["train"], sets["labelled"])
     _synchronise(surroundings.device)
@@ -250,8 +251,10 @@ def _recorder(progress: _Progress, report: Report, timeout: float | None) -> Rep
     return record
 
 
-def _watcher(watch: Watch, method: Method, val: ImageSet, judge: Judge, report: Report) -> Report:
-    """Adds to a report what the method has reached on val, whenever a watched share of the training is passed."""
+def _watcher(
+    watch: Watch, method: Method, sets: Mapping[EvalSplit, ImageSet], judge: Judge, report: Report
+) -> Report:
+    """Adds to a report what the method has reached, whenever a watched share of the training is passed."""
     due = sorted(share for share in watch.shares if share < 1)
 
     def watched(step: int, values: Mapping[str, float]) -> None:
@@ -261,10 +264,11 @@ def _watcher(watch: Watch, method: Method, val: ImageSet, judge: Judge, report: 
             due.pop(0)
             reached = True
         if reached and epochs and step < epochs:
-            prediction = method.predict(val)
-            metrics = image_level({"val": image_scores("val", val, prediction)})
+            predictions = {split: method.predict(images) for split, images in sets.items()}
+            metrics = image_level({split: image_scores(split, sets[split], predictions[split]) for split in sets})
             if watch.metric not in metrics:
-                metrics |= judge.pixel_level({"val": prediction.maps}, {"val": val.samples}).metrics
+                maps = {split: prediction.maps for split, prediction in predictions.items()}
+                metrics |= judge.pixel_level(maps, {split: sets[split].samples for split in sets}).metrics
             value = metrics.get(watch.metric)
             if value is not None:
                 values = {**values, watch.metric: value, "share": step / epochs}

@@ -22,6 +22,10 @@ def page(what: str, name: str, arguments: Sequence[str]) -> str:
     """The text that ``adbench show WHAT NAME`` prints."""
     if what == "run":
         return _run(name, arguments)
+    if what == "sweep":
+        from adbench.orchestrator.show_sweep import sweep_page
+
+        return sweep_page(name, results_folder(plain_keys(arguments, "out")))
     plain_keys(arguments)
     return {"method": _method, "dataset": _dataset, "suite": _suite}[what](name)
 

@@ -18,10 +18,18 @@ Sampler = Literal["tpe", "random", "cmaes", "grid", "nsgaii"]
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
-def open_storage(folder: Path, sweep_id: str) -> JournalStorage:
-    """The storage in ``folder``; optuna-dashboard opens its file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    return JournalStorage(JournalFileBackend(str(folder / f"{sweep_id}.journal")))
+def journal_path(out: str) -> Path:
+    """The file in the results folder that holds all its studies; optuna-dashboard opens it."""
+    return Path(out) / "sweeps" / "optuna.journal"
+
+
+def open_storage(journal: Path) -> JournalStorage:
+    """The storage in the file, which may be new. A last line that a full disk cut off is dropped."""
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    if journal.exists() and not (content := journal.read_bytes()).endswith(b"\n"):
+        with journal.open("r+b") as file:
+            file.truncate(content.rfind(b"\n") + 1)
+    return JournalStorage(JournalFileBackend(str(journal)))
 
 
 def open_study(storage: BaseStorage, sweep_id: str, modes: Sequence[Literal["min", "max"]]) -> optuna.Study:

@@ -15,11 +15,10 @@ from adbench.orchestrator.dispatcher import Update
 from adbench.orchestrator.lane import NAMESPACE
 from adbench.orchestrator.reproduce import hydra_value
 from adbench.orchestrator.search_space import decoded
+from adbench.reports.schema import METRIC_COLUMNS
 
 PERCENT = "adbench_percent"
 """How much of a trial is done, of all its cells: what the scheduler goes by."""
-
-PARAMS = "params"
 
 
 class TrialFailedError(RuntimeError):
@@ -73,6 +72,7 @@ def trial_cells(job: TrialJob, params: Mapping[str, Any]) -> list[Cell]:
             # A rung within this cell's part of the trial is a share of its training.
             watch=Watch(
                 metric=job.objectives[0],
+                test=any(name in METRIC_COLUMNS for name in job.objectives),
                 shares=tuple(
                     share for rung in job.rungs if 0 < (share := round(rung * len(job.cells) - index, 9)) < 1
                 ),
@@ -86,13 +86,15 @@ def with_params(cell: Cell, params: Mapping[str, Any], **changed: Any) -> Cell:
     """The cell with other parameters of its method, and other fields."""
     config = validate(method_class(cell.method).config_class, {**cell.params, **params}, prefix="method.")
     config.check(cell.image_size)
-    words = [f"method.{name}={hydra_value(value)}" for name, value in params.items()]
+    seed = changed.get("seed", cell.seed)
+    words = [shlex.quote(f"method.{name}={hydra_value(value)}") for name, value in params.items()]
     # Built anew: a copy would keep the run_id that was computed for the original.
     return Cell(
         **{
             **cell.model_dump(),
             "params": config.model_dump(mode="json"),
-            "command": " ".join([cell.command, *map(shlex.quote, words)]),
+            "preset": tuple(name for name in cell.preset if name not in params),
+            "command": " ".join([cell.command.removesuffix(f" seed={cell.seed}"), *words, f"seed={seed}"]),
             "variant": ", ".join(
                 f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
                 for name, value in params.items()

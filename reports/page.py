@@ -59,7 +59,9 @@ def render_page(store: ResultStore, suite: str | None = None) -> Path:
     if suite is not None:
         runs = rows_of_suite(runs, suite, plans)
     images = store.images(runs.loc[runs["status"] == "ok", "run_id"].tolist())
-    board = build_leaderboard(runs, images, suite=suite, plans=plans, searches=store.searches(), created=datetime.now(UTC))
+    board = build_leaderboard(
+        runs, images, suite=suite, plans=plans, searches=store.searches(), created=datetime.now(UTC)
+    )
     page = render(board, build_gallery(board, store.gallery)).encode()
     folder = store.folder
     with folder.explained("write to the results folder"):

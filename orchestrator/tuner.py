@@ -1,0 +1,137 @@
+"""Ray Tune at work: proposals from Optuna, proxies for trials, poor ones stopped early."""
+
+import os
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import optuna
+from optuna.storages import BaseStorage
+from ray import tune
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.search.optuna import OptunaSearch
+
+from adbench.orchestrator.launch_ray import LanePool
+from adbench.orchestrator.search import Search
+from adbench.orchestrator.search_space import Space, draw
+from adbench.orchestrator.study import ended, make_sampler
+from adbench.orchestrator.trial import PERCENT, TrialJob, run_trial
+
+os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+# Tune's tables would get into our display, also at its lowest verbosity.
+
+ETA = 3
+"""Of every so many trials, one goes on at a rung."""
+
+RUNGS = (1 / 9, 1 / 3)
+"""The shares of a trial, all its cells together, at which the scheduler may stop it."""
+
+_SPARE_PROXIES = 2
+"""Trials that are ready while every lane is busy, so that none waits."""
+
+
+class Flag(tune.Stopper):  # type: ignore[misc]
+    """Stops the search when it is raised, or when its time is over."""
+
+    _raised: ClassVar[set[str]] = set()  # Of the process, for Tune copies its stoppers.
+
+    def __init__(self, seconds: float | None) -> None:
+        self._name = uuid.uuid4().hex
+        self._end = None if seconds is None else time.monotonic() + seconds
+
+    @property
+    def raised(self) -> bool:
+        """Whether somebody wants the search to end."""
+        return self._name in self._raised
+
+    def wave(self) -> None:
+        """Raise it."""
+        self._raised.add(self._name)
+
+    def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self.raised or (self._end is not None and time.monotonic() > self._end)
+
+
+class _Proposals(OptunaSearch):  # type: ignore[misc]
+    """Tells Optuna what happened: a trial that the scheduler stopped is pruned, not complete at its last value."""
+
+    def __init__(self, flag: Flag, **options: Any) -> None:
+        super().__init__(**options)
+        self._flag = flag
+
+    def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
+        whole = result is not None and not error and result.get(PERCENT, 0) >= 100
+        if whole or not self._flag.stop_all():  # What the end of the search cut off is tried again by the next one.
+            super().on_trial_complete(trial_id, dict(result) if result and whole else None, error)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the study in the results folder is the memory. Tune wants the file."""
+        Path(checkpoint_path).touch()
+
+
+def tune_search(
+    search: Search,
+    study: optuna.Study,
+    storage: BaseStorage,
+    pool: LanePool,
+    scratch: str,
+    known: Mapping[str, Mapping[str, float | None]],
+    flag: Flag,
+) -> None:
+    """Let Tune propose until the trials, or the time, are spent. ``known`` are figures of recorded trials' cells."""
+    left = search.trials - ended(study)
+    if left <= 0 or flag.stop_all():
+        return
+    scheduler, rungs = _scheduler(search)
+    job = TrialJob(pool.name, search.sweep_id, search.cells, search.spec.objective, rungs, known)
+    proxies = pool.size + _SPARE_PROXIES
+    # Every cluster has this resource, once. Counting proxies by it, and not by a limit on trials, keeps a trial
+    # waiting while another ends: only then does Tune use its process again.
+    resources = tune.PlacementGroupFactory([{"node:__internal_head__": 1 / proxies}])
+    single = len(search.modes) == 1
+    algorithm = _Proposals(
+        flag,
+        space=_drawn(search.space, search),
+        metric=search.spec.objective[0] if single else list(search.spec.objective),
+        mode=search.modes[0] if single else search.modes,
+        sampler=make_sampler(search.spec.sampler, search.space, search.spec.seed + ended(study)),
+        study_name=search.sweep_id,
+        storage=storage,
+    )
+    tune.Tuner(
+        tune.with_resources(tune.with_parameters(run_trial, job=job), resources),
+        tune_config=tune.TuneConfig(search_alg=algorithm, scheduler=scheduler, num_samples=left, reuse_actors=True),
+        run_config=tune.RunConfig(name=search.sweep_id, storage_path=scratch, stop=flag, verbose=0),
+    ).fit()
+
+
+def _drawn(space: Space, search: Search) -> Any:
+    """What OptunaSearch calls with each trial; it keeps what is drawn itself."""
+
+    def define(trial: optuna.Trial) -> None:
+        draw(trial, space, search.base)
+
+    return define
+
+
+def _scheduler(search: Search) -> tuple[TrialScheduler, tuple[float, ...]]:
+    """Tune's scheduler and the shares of a trial at which it may stop one."""
+    if search.spec.scheduler == "none" or len(search.modes) > 1:
+        return FIFOScheduler(), ()
+    # Tune's synchronous Hyperband pauses trials, which proxies cannot; the asynchronous one has its brackets too.
+    brackets = 3 if search.spec.scheduler == "hyperband" else 1
+    scheduler = AsyncHyperBandScheduler(
+        PERCENT,
+        search.spec.objective[0],
+        search.modes[0],
+        max_t=100,
+        grace_period=100 * RUNGS[0] * (1 - 1e-9),  # No report at a rung may fall short of it by rounding.
+        reduction_factor=ETA,
+        brackets=brackets,
+    )
+    return scheduler, RUNGS
