@@ -37,6 +37,7 @@ class Tally:
         self.total = total
         self.ok = 0
         self.failed = 0
+        self.stopped = 0
         self.lanes: dict[int, _LaneState] = {}
         self._began: float | None = None
 
@@ -50,6 +51,7 @@ class Tally:
             self.lanes[event.lane].loss = event.values.get("loss")
         elif isinstance(event, CellAbandoned):
             self.lanes.pop(event.lane, None)
+            self.stopped += 1
         elif isinstance(event, CellFinished):
             self.lanes.pop(event.lane, None)
             if event.result.record.status == "ok":
@@ -64,14 +66,15 @@ class Tally:
 
     @property
     def left(self) -> int:
-        """Cells not yet ended."""
-        return self.total - self.done
+        """Cells not yet ended; of a search at most so many, for it may stop a trial before its last cell."""
+        return max(0, self.total - self.done - self.stopped)
 
     def seconds_left(self) -> float | None:
         """Estimated from the pace so far; None before the first cell ended."""
-        if self.done == 0 or self._began is None:
+        ended = self.done + self.stopped
+        if ended == 0 or self._began is None:
             return None
-        return (time.monotonic() - self._began) / self.done * self.left
+        return (time.monotonic() - self._began) / ended * self.left
 
 
 class Display(Protocol):
@@ -205,7 +208,7 @@ class _LiveDisplay:
             lanes.add_row(f"lane {lane}", state.cell.label, f"epoch {_epoch(state)}", loss, spent)
         if not tally.lanes:
             lanes.add_row(Text("starting lanes ..." if not tally.done else "closing lanes ...", style="dim"))
-        bar = ProgressBar(total=max(1, tally.total), completed=tally.done, width=40)
+        bar = ProgressBar(total=max(1, tally.total), completed=tally.total - tally.left, width=40)
         return Group(lanes, bar, Text(_counts(tally)))
 
 
@@ -218,6 +221,8 @@ def describe_finished(event: CellFinished) -> str:
     auroc, pixel = record.metrics.get("image_auroc"), record.metrics.get("pixel_auroc")
     figures = [] if auroc is None else [f"image AUROC {auroc:.3f}"]
     figures += [] if pixel is None else [f"pixel AUROC {pixel:.3f}"]
+    if (watch := event.cell.watch) is not None and (reached := record.metrics.get(watch.metric)) is not None:
+        figures = [f"{watch.metric} {reached:.3f}"]
     seconds = (record.finished_at - record.started_at).total_seconds()
     return f"ok      {event.cell.label}: {', '.join(figures) or 'no metric defined'} in {seconds:.0f} s"
 
@@ -234,7 +239,8 @@ def _losses(values: Mapping[str, float]) -> str:
 def _counts(tally: Tally) -> str:
     left = tally.seconds_left()
     pace = "" if left is None or not tally.left else f", about {format_seconds(left)} to go"
-    return f"{tally.done}/{tally.total} done, {tally.failed} failed, {tally.left} left{pace}"
+    stopped = f", {tally.stopped} stopped early" if tally.stopped else ""
+    return f"{tally.done}/{tally.total} done, {tally.failed} failed{stopped}, {tally.left} left{pace}"
 
 
 def format_seconds(seconds: float) -> str:

@@ -33,6 +33,7 @@ _POLL_SECONDS = 0.2
 _LANE_MEMORY = 2 * 2**30
 """Memory in bytes that a lane is expected to need when lanes are counted automatically."""
 _STARTS_WITHOUT_A_CELL = 3
+_STARTING_PROCESSES = 8
 _CLOSING_SECONDS = 30.0
 _log = logging.getLogger(__name__)
 
@@ -353,6 +354,8 @@ def _connect(address: str | None) -> None:
             namespace=NAMESPACE,
             include_dashboard=None if address else False,
             num_cpus=None if address else len(os.sched_getaffinity(0)),
+            # Proxies and controllers are processes that take no processor: on few processors Ray would warn of them.
+            _system_config=None if address else {"worker_maximum_startup_concurrency": _STARTING_PROCESSES},
             log_to_driver=False,
             logging_level=logging.ERROR,
         )

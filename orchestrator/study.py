@@ -11,7 +11,6 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from adbench.datasets.errors import RequestError
 from adbench.orchestrator.search_space import Space, grid
 
 Sampler = Literal["tpe", "random", "cmaes", "grid", "nsgaii"]
@@ -54,7 +53,7 @@ def lost(study: optuna.Study) -> int:
 
 
 def make_sampler(name: Sampler, space: Space, seed: int) -> optuna.samplers.BaseSampler:
-    """The sampler by name. RequestError where it cannot walk this space."""
+    """The sampler by name."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if name == "tpe":
@@ -66,10 +65,7 @@ def make_sampler(name: Sampler, space: Space, seed: int) -> optuna.samplers.Base
             return optuna.samplers.NSGAIISampler(seed=seed)
         if name == "grid":
             return optuna.samplers.GridSampler(grid(space), seed=seed)
-    try:
         return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
-    except ImportError as error:
-        raise RequestError("search.sampler=cmaes needs the package cmaes", remedy="pip install cmaes") from error
 
 
 def best(study: optuna.Study) -> tuple[dict[str, Any], tuple[float, ...]] | None:

@@ -25,7 +25,7 @@ from adbench.orchestrator.request import Request
 from adbench.orchestrator.run import Recorder, RunOptions, guarded, ray_resources, surroundings_of, write_splits
 from adbench.orchestrator.search import Search, first_settings, recorded_figures, searches, tuned_cells
 from adbench.orchestrator.search_space import decoded
-from adbench.orchestrator.study import best, journal_path, lost, open_storage, open_study, try_first
+from adbench.orchestrator.study import best, ended, journal_path, lost, open_storage, open_study, try_first
 from adbench.orchestrator.tuner import Flag, tune_search
 from adbench.reports.page import render_page
 from adbench.reports.schema import SearchRecord
@@ -64,7 +64,7 @@ def execute_sweep(plan: Plan, fixed: Mapping[str, Sequence[Any]], options: RunOp
     with guarded(request.out), _alone(journal_path(request.out)):
         storage = open_storage(journal_path(request.out))
         ledger = _Ledger(store, storage, todo)
-        recorder = Recorder(store, options, sum(search.trials * len(search.cells) for search in todo))
+        recorder = Recorder(store, options, sum(_most_cells(search, storage) for search in todo))
         most = max(search.trials for search in todo)
         with recorder.display as display, tempfile.TemporaryDirectory() as scratch:
             for search in todo:
@@ -101,6 +101,15 @@ def _alone(journal: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _most_cells(search: Search, storage: BaseStorage) -> int:
+    """How many cells are still to run, if no trial is stopped early."""
+    try:
+        spent = ended(optuna.load_study(study_name=search.sweep_id, storage=storage))
+    except KeyError:
+        spent = 0
+    return max(0, search.trials - spent) * len(search.cells) + len(search.places) * search.spec.fresh_seeds
 
 
 def _seconds(request: Request, lanes: int, device: str) -> float | None:

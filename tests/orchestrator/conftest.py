@@ -15,9 +15,11 @@ from adbench.orchestrator.plan import Plan, make_plan
 FAULTY_METHODS = '''
 """Methods that misbehave, registered by entry points as anyone's package would."""
 import os, signal, time
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 import torch
-from adbench.methods.base import Method, MethodConfig
+from pydantic import Field
+from adbench.methods.base import Choice, Method, MethodConfig, Search
+from adbench.methods.training import train
 
 
 class _Base(Method):
@@ -56,18 +58,52 @@ class Slow(_Base):
 class Brightness(_Base):
     def fit(self, train_images, labelled):
         self.context.report(1, {"loss": 0.5})
+
+
+class GuessConfig(MethodConfig):
+    mix: Annotated[float, Search(0.0, 1.0)] = Field(default=0.5, ge=0.0, le=1.0)
+    sign: Annotated[Literal["bright", "dark"], Choice(("bright", "dark"))] = "dark"
+    grain: Annotated[int, Search(1, 4, only_if=("sign", ("bright",)))] = Field(default=2, ge=1, le=8)
+    epochs: int = Field(default=9, ge=1)
+
+
+class Guess(_Base):
+    """Nothing to learn, nine epochs to pass: what it reaches depends on its parameters alone."""
+
+    config_class = GuessConfig
+
+    def fit(self, train_images, labelled):
+        train(self, self.context, n_images=len(train_images), batch_size=64, epochs=self.config.epochs)
+
+    def start_epoch(self, epoch):
+        pass
+
+    def train_step(self, batch):
+        return {"loss": torch.ones(())}
+
+    def train_state(self):
+        return {}
+
+    def load_train_state(self, state):
+        pass
+
+    def predict_checked(self, images):
+        maps = images.mean(dim=1) if self.config.sign == "bright" else 1 - images.mean(dim=1)
+        pooled = torch.nn.functional.avg_pool2d(maps[:, None], 2 ** self.config.grain)
+        peak, level = pooled.amax(dim=(1, 2, 3)), maps.mean(dim=(1, 2))
+        return self.config.mix * peak + (1 - self.config.mix) * level, maps
 '''
 
 
 @pytest.fixture(scope="session")
 def faulty_methods(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A package on the path, also of child processes, with the methods raises, dies, slow and brightness."""
+    """A package on the path, also of child processes, with the methods raises, dies, slow, brightness and guess."""
     folder = tmp_path_factory.mktemp("plugin")
     (folder / "adbench_faulty.py").write_text(FAULTY_METHODS)
     info = folder / "adbench_faulty-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: adbench-faulty\nVersion: 1.0\n")
-    lines = [f"{name.lower()} = adbench_faulty:{name}" for name in ("Raises", "Dies", "Slow", "Brightness")]
+    lines = [f"{name.lower()} = adbench_faulty:{name}" for name in ("Raises", "Dies", "Slow", "Brightness", "Guess")]
     (info / "entry_points.txt").write_text("[adbench.methods]\n" + "\n".join(lines) + "\n")
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), *([before] if before else [])])

@@ -1,16 +1,18 @@
 """Every cell goes to exactly one lane; events come out in order; a stop is final."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adbench.orchestrator.cell import Cell
-from adbench.orchestrator.dispatcher import Dispatcher
+from adbench.orchestrator.cell import Cell, Watch
+from adbench.orchestrator.dispatcher import Dispatcher, Update
 from adbench.orchestrator.events import CellAbandoned, CellFinished, CellProgress, CellStarted
 from adbench.orchestrator.record import lost_cell
+from adbench.reports.schema import RunResult
 
 
 def _cells(count: int, categories: Sequence[str] = ("weave",)) -> list[Cell]:
@@ -145,3 +147,71 @@ def test_a_lost_cell_is_a_failed_row_that_stands_alone() -> None:
     assert (record.status, record.error, record.run_id) == ("failed", "killed", cell.run_id)
     assert record.metrics == {}
     assert record.started_at >= before
+
+
+def _trial(cell: Cell) -> Cell:
+    watch = Watch(metric="val_image_auroc", shares=(0.5,))
+    return Cell(**{**cell.model_dump(), "watch": watch, "sweep_id": "s"})
+
+
+def _result(cell: Cell, **metrics: float) -> RunResult:
+    lost = lost_cell(cell, "").record
+    return RunResult(record=replace(lost, status="ok", error=None, metrics=dict(metrics), fit_seconds=3.0))
+
+
+def test_a_trial_hears_what_its_cell_reaches() -> None:
+    ordinary, cell = _cells(2)
+    cell = _trial(cell)
+    dispatcher = Dispatcher([ordinary], more=True)
+    dispatcher.submit([cell])
+    assert [dispatcher.next_cell(lane) for lane in (0, 1)] == [ordinary, cell]
+    dispatcher.report(1, 1, {"loss": 1.0})
+    assert dispatcher.updates(cell.run_id, 0) == []
+    dispatcher.report(1, 2, {"loss": 1.0, "val_image_auroc": 0.6, "share": 0.5})
+    assert dispatcher.updates(cell.run_id, 0) == [Update("running", 0.5, {"val_image_auroc": 0.6})]
+    dispatcher.finish(1, _result(cell, val_image_auroc=0.7))
+    (end,) = dispatcher.updates(cell.run_id, 1)
+    assert (end.status, end.share) == ("ok", 1.0)
+    assert end.figures["val_image_auroc"] == 0.7 and end.figures["fit_seconds"] == 3.0
+    dispatcher.finish(0, _result(ordinary))
+    assert dispatcher.updates(ordinary.run_id, 0) == []
+
+
+def test_trials_with_the_same_parameters_share_a_cell() -> None:
+    cell = _trial(_cells(1)[0])
+    dispatcher = Dispatcher(more=True)
+    dispatcher.submit([cell])
+    dispatcher.submit([cell])
+    assert dispatcher.next_cell(0) == cell and dispatcher.next_cell(1) == "wait"
+    dispatcher.cancel(cell.run_id)
+    assert not dispatcher.report(0, 1, {}), "the other trial wants it still"
+    dispatcher.finish(0, _result(cell))
+    dispatcher.submit([cell])
+    assert dispatcher.next_cell(0) == "wait" and dispatcher.updates(cell.run_id, 0)[-1].status == "ok"
+
+
+def test_a_cell_that_was_stopped_runs_anew_for_a_later_trial() -> None:
+    cell = _trial(_cells(1)[0])
+    dispatcher = Dispatcher(more=True)
+    dispatcher.submit([cell])
+    dispatcher.cancel(cell.run_id)
+    assert dispatcher.next_cell(0) == "wait"
+    dispatcher.submit([cell])
+    assert dispatcher.next_cell(0) == cell
+    dispatcher.cancel(cell.run_id)
+    assert dispatcher.report(0, 1, {})
+    dispatcher.abandon(0)
+    dispatcher.submit([cell])
+    assert dispatcher.next_cell(0) == cell and dispatcher.updates(cell.run_id, 0) == []
+
+
+def test_trials_hear_of_the_end_of_the_run() -> None:
+    waiting, running = map(_trial, _cells(2))
+    dispatcher = Dispatcher(more=True)
+    dispatcher.submit([running, waiting])
+    dispatcher.next_cell(0)
+    dispatcher.stop()
+    assert [update.status for update in dispatcher.updates(waiting.run_id, 0)] == ["abandoned"]
+    assert dispatcher.report(0, 1, {})
+    dispatcher.abandon(0)
+    assert [update.status for update in dispatcher.updates(running.run_id, 0)] == ["abandoned"]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from adbench.methods.ckaad import CKAAD
 from adbench.methods.fuzzy_rules import rules_path
+from adbench.orchestrator.cell import Cell, Watch
 from adbench.orchestrator.plan import Plan
 from adbench.orchestrator.run_cell import CellStoppedError, Surroundings, run_cell
 from adbench.reports.schema import RunResult
@@ -29,6 +30,59 @@ def here(tmp_path: Path) -> Surroundings:
 
 def _scores(result: RunResult) -> dict[str, bytes]:
     return {scores.split: scores.scores.tobytes() for scores in result.images}
+
+
+def _trial(cell: Cell, *shares: float, metric: str = "val_image_auroc", test: bool = False) -> Cell:
+    return Cell(**{**cell.model_dump(), "watch": Watch(metric=metric, shares=shares, test=test), "sweep_id": "s"})
+
+
+@pytest.mark.slow
+def test_a_trial_sees_val_alone(plan_of: PlanOf, here: Surroundings) -> None:
+    (cell,) = plan_of(*SMALL).cells
+    result, whole = run_cell(_trial(cell), here), run_cell(cell, here)
+    assert result.record.status == "ok", result.record.error
+    metrics = {name: value for name, value in result.record.metrics.items() if value is not None}
+    assert metrics and all(name.startswith("val_") for name in metrics)
+    assert metrics == {name: whole.record.metrics[name] for name in metrics}
+    assert [scores.split for scores in result.images] == ["val"] and result.gallery is None
+    assert (result.record.sweep_id, result.record.selection) == ("s", "none")
+    insisting = run_cell(_trial(cell, metric="image_auroc", test=True), here)
+    assert insisting.record.metrics["image_auroc"] == whole.record.metrics["image_auroc"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("metric", "test"), [("val_image_auroc", False), ("val_pixel_auroc", False), ("image_auroc", True)]
+)
+def test_a_trial_reports_what_it_has_reached_at_watched_shares(
+    metric: str, test: bool, plan_of: PlanOf, here: Surroundings
+) -> None:
+    (cell,) = plan_of(*SMALL, "method.epochs=9").cells
+    reports: list[dict[str, float]] = []
+    result = run_cell(
+        _trial(cell, 1 / 9, 0.4, metric=metric, test=test), here, lambda _, values: reports.append(dict(values))
+    )
+    assert result.record.status == "ok", result.record.error
+    reached = {index + 1: values for index, values in enumerate(reports) if metric in values}
+    assert set(reached) == {1, 4}
+    assert [values["share"] for values in reached.values()] == [pytest.approx(1 / 9), pytest.approx(4 / 9)]
+    assert all(0 <= values[metric] <= 1 for values in reached.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["recon", "ckaad", "kist", "ssae", "slsg"])
+def test_looking_amid_the_training_changes_nothing(method: str, plan_of: PlanOf, here: Surroundings) -> None:
+    (cell,) = plan_of("suite=smoke", f"method={method}", "category=weave").cells
+    length = {name: 3 * cell.params[name] for name in ("epochs", "iterations") if name in cell.params}
+    longer = Cell(**{**cell.model_dump(), "params": {**cell.params, **length}})
+    looks: list[int] = []
+    watched = run_cell(
+        _trial(longer, 0.2, 0.5, 0.8), here, lambda step, values: looks.extend([step] * ("share" in values))
+    )
+    alone = run_cell(longer, here)
+    assert watched.record.status == alone.record.status == "ok", watched.record.error
+    assert len(looks) >= 2
+    assert _scores(watched)["val"] == _scores(alone)["val"]
 
 
 @pytest.mark.slow
