@@ -67,6 +67,8 @@ class _Proposals(OptunaSearch):  # type: ignore[misc]
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
         whole = result is not None and not error and result.get(PERCENT, 0) >= 100
         if whole or not self._flag.stop_all():  # What the end of the search cut off is tried again by the next one.
+            if result is not None and not whole and not error:
+                self.on_trial_result(trial_id, dict(result))  # The sampler learns from where it was stopped.
             super().on_trial_complete(trial_id, dict(result) if result and whole else None, error)
 
     def save(self, checkpoint_path: str) -> None:
