@@ -137,7 +137,9 @@ def _check_objectives(spec: SearchSpec) -> None:
             remedy="with search.allow_test_selection=true every row and page says that it was done",
         )
     if spec.sampler == "cmaes" and len(spec.objective) > 1:
-        raise RequestError("search.sampler=cmaes has one objective", allowed="search.sampler=nsgaii or tpe for several")
+        raise RequestError(
+            "search.sampler=cmaes has one objective", allowed="search.sampler=nsgaii or tpe for several"
+        )
     for name in spec.objective:
         if name not in {*METRIC_COLUMNS, *VAL_METRIC_COLUMNS, *COSTS}:
             raise RequestError(

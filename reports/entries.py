@@ -35,8 +35,8 @@ class Sorted:
     """The runs, each with its place.
 
     ``runs`` has three more columns: ``standing`` ("current"; "repeated" by a better or later run of the same
-    cell; "older" data or metric version than others of its category; "trial" of a search, which is never
-    ranked), ``entry`` and ``place``, indices into ``entries`` and ``categories`` (-1 for trials).
+    cell; "older" data or metric version than others of its category; "trial" of a search, or the best that it had
+    found before a better one, neither of which is ranked), ``entry`` and ``place``, indices into ``entries`` and ``categories`` (-1 for trials).
     """
 
     runs: pd.DataFrame
@@ -61,7 +61,7 @@ def sort_runs(runs: pd.DataFrame, searches: Mapping[str, SearchRecord] | None = 
     the latest successful one counts, or the latest failure where none succeeded. Trials have no row.
     """
     runs = runs.sort_values(["finished_at", "run_id"], kind="stable").reset_index(drop=True)
-    own = runs[~trials(runs)].copy()
+    own = runs[~(trials(runs) | _surpassed(runs, searches or {}))].copy()
     own["place"], categories = place_runs(own)
     older = outdated(own)
     own["entry"], keys = _rows(own, older, categories)
@@ -73,6 +73,17 @@ def sort_runs(runs: pd.DataFrame, searches: Mapping[str, SearchRecord] | None = 
     for name in ("entry", "place"):
         runs[name] = own[name].reindex(runs.index, fill_value=-1).astype(int)
     return Sorted(runs, _entries(runs, keys, searches or {}), categories)
+
+
+def _surpassed(runs: pd.DataFrame, searches: Mapping[str, SearchRecord]) -> pd.Series:
+    """Which tuned runs have other settings than their search has come to: nobody may choose among its bests on test."""
+    found = pd.Series(False, index=runs.index)
+    for name, search in searches.items():
+        own = runs[(runs["sweep_id"] == name) & (runs["selection"] != "none")]
+        for index, params in own["params"].items():
+            values = json.loads(params)
+            found[index] = any(values.get(key) != value for key, value in search.setting.items())
+    return found
 
 
 def _rows(

@@ -1,11 +1,17 @@
 """Which runs form one row of the leaderboard."""
 
 from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 
+from adbench.reports.entries import sort_runs
 from adbench.reports.leaderboard import Leaderboard
-from adbench.reports.schema import RunResult
+from adbench.reports.schema import RunResult, SearchRecord
+from adbench.reports.store import ResultStore
 
 CHOSEN = '["lr","rules"]'
 ONE, TWO = '{"lr":1,"rules":"one"}', '{"lr":1,"rules":"two"}'
@@ -32,3 +38,52 @@ def test_what_a_method_chooses_by_the_data_makes_no_rows(
         for category, params, preset in runs
     ]
     assert [entry.label for entry in build(*results).entries] == rows
+
+
+def _search(setting: dict[str, Any]) -> SearchRecord:
+    return SearchRecord(
+        sweep_id="s",
+        suite="elpv",
+        method="kist",
+        data=("elpv/a",),
+        budget="quick",
+        objective=("val_image_auroc",),
+        sampler="tpe",
+        scheduler="asha",
+        trials=40,
+        complete=20,
+        stopped=9,
+        failed=1,
+        lane_seconds=5400.0,
+        best=(0.9,),
+        setting=setting,
+    )
+
+
+def test_only_the_best_of_a_search_is_ranked_with_what_it_cost(make_result: Callable[..., RunResult]) -> None:
+    records = [
+        make_result(method="kist", category="a", params=params, sweep_id="s", selection=selection, seed=seed).record
+        for params, selection, seed in [(ONE, "none", 0), (TWO, "none", 0), (ONE, "val", 1), (TWO, "val", 1)]
+    ]
+    runs = pd.DataFrame([asdict(record) for record in records])
+    found = sort_runs(runs, {"s": _search({"lr": 1.0, "rules": "two"})})
+    assert found.runs.set_index(["params", "selection"])["standing"].to_dict() == {
+        (ONE, "none"): "trial",
+        (TWO, "none"): "trial",
+        (ONE, "val"): "trial",
+        (TWO, "val"): "current",
+    }
+    (entry,) = found.entries
+    assert entry.label == "kist · tuned on val" and entry.search == "found in 30 trials, 1.5 h of lanes"
+    # Without the search's record nothing is known of a better one.
+    assert (sort_runs(runs).runs["standing"] == "current").sum() == 2
+
+
+def test_a_search_is_kept_and_read_again(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    store.prepare()
+    search = _search({"layers": [2, 3], "gamma": 0.25, "rules": None})
+    store.write_search(search)
+    (tmp_path / "sweeps" / "optuna.journal").write_text("{}\n")
+    (tmp_path / "sweeps" / "broken.json").write_text('{"sweep_id": "x"}')
+    assert store.searches() == {"s": search}
