@@ -35,8 +35,9 @@ class Sorted:
     """The runs, each with its place.
 
     ``runs`` has three more columns: ``standing`` ("current"; "repeated" by a better or later run of the same
-    cell; "older" data or metric version than others of its category; "trial" of a search, or the best that it had
-    found before a better one, neither of which is ranked), ``entry`` and ``place``, indices into ``entries`` and ``categories`` (-1 for trials).
+    cell; "older" data or metric version than others of its category; "trial" of a search, or what it took for the
+    best before it found better, neither of which is ranked), ``entry`` and ``place``, indices into ``entries`` and
+    ``categories`` (-1 for trials).
     """
 
     runs: pd.DataFrame
@@ -76,7 +77,7 @@ def sort_runs(runs: pd.DataFrame, searches: Mapping[str, SearchRecord] | None = 
 
 
 def _surpassed(runs: pd.DataFrame, searches: Mapping[str, SearchRecord]) -> pd.Series:
-    """Which tuned runs have other settings than their search has come to: nobody may choose among its bests on test."""
+    """Which tuned runs have other settings than their search has come to: nobody may choose among them on test."""
     found = pd.Series(False, index=runs.index)
     for name, search in searches.items():
         own = runs[(runs["sweep_id"] == name) & (runs["selection"] != "none")]
