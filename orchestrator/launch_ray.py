@@ -111,6 +111,7 @@ class LanePool:
         ]
         self.size = count
         """How many lanes there are."""
+        self.device = surroundings.device
         for lane in self._lanes:
             lane.start()
 

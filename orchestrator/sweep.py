@@ -57,6 +57,8 @@ def execute_sweep(plan: Plan, fixed: Mapping[str, Sequence[Any]], options: RunOp
         raise RequestError("a sweep needs launcher=ray, and a folder as out=", remedy="on a cluster a shared folder")
     todo = searches(plan, fixed)
     surroundings, resources = surroundings_of(request, options), ray_resources(request)
+    if request.search.gpu_hours is not None and surroundings.device != "cuda" and not resources.prefer_gpu:
+        raise RequestError("search.gpu_hours counts GPUs, and there is none", remedy="give search.hours=")
     store = ResultStore(request.out)
     store.prepare()
     write_splits(plan, list(plan.cells), store)
@@ -70,7 +72,7 @@ def execute_sweep(plan: Plan, fixed: Mapping[str, Sequence[Any]], options: RunOp
             for search in todo:
                 display.say(f"{search.sweep_id}: up to {search.trials} trials of {', '.join(search.space)}")
             with lane_pool(surroundings, resources, more=most) as pool:
-                flag = Flag(_seconds(request, pool.size, surroundings.device))
+                flag = Flag(_seconds(request, pool))
                 conductor = _Conductor(todo, pool, store, storage, resources.storage or scratch, flag)
                 conductor.start()
                 try:
@@ -112,14 +114,14 @@ def _most_cells(search: Search, storage: BaseStorage) -> int:
     return max(0, search.trials - spent) * len(search.cells) + len(search.places) * search.spec.fresh_seeds
 
 
-def _seconds(request: Request, lanes: int, device: str) -> float | None:
+def _seconds(request: Request, pool: LanePool) -> float | None:
     """The time after which no trial starts."""
     spec = request.search
     limits = [] if spec.hours is None else [3600 * spec.hours]
     if spec.gpu_hours is not None:
-        if device != "cuda":
-            raise RequestError("search.gpu_hours counts GPUs, and there is none", remedy="give search.hours=")
-        limits.append(3600 * spec.gpu_hours / (lanes * request.gpus_per_lane))
+        if pool.device != "cuda":
+            raise RequestError("search.gpu_hours counts GPUs, and the cluster has none", remedy="give search.hours=")
+        limits.append(3600 * spec.gpu_hours / (pool.size * request.gpus_per_lane))
     return min(limits, default=None)
 
 
