@@ -78,13 +78,15 @@ def sort_runs(runs: pd.DataFrame, searches: Mapping[str, SearchRecord] | None = 
 
 def _surpassed(runs: pd.DataFrame, searches: Mapping[str, SearchRecord]) -> pd.Series:
     """Which tuned runs have other settings than their search has come to: nobody may choose among them on test."""
-    found = pd.Series(False, index=runs.index)
-    for name, search in searches.items():
-        own = runs[(runs["sweep_id"] == name) & (runs["selection"] != "none")]
-        for index, params in own["params"].items():
-            values = json.loads(params)
-            found[index] = any(values.get(key) != value for key, value in search.setting.items())
-    return found
+
+    def surpassed(sweep_id: object, selection: str, params: str) -> bool:
+        if selection == "none" or sweep_id not in searches:
+            return False
+        values = json.loads(params)
+        return any(values.get(key) != value for key, value in searches[str(sweep_id)].setting.items())
+
+    columns = (runs[name] for name in ("sweep_id", "selection", "params"))
+    return pd.Series([surpassed(*row) for row in zip(*columns, strict=True)], index=runs.index, dtype=bool)
 
 
 def _rows(

@@ -117,6 +117,15 @@ def faulty_methods(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         os.environ["PYTHONPATH"] = before
 
 
+@pytest.fixture(scope="module")
+def one_ray(faulty_methods: Path) -> Iterator[None]:
+    """One Ray for all tests of a file that need not end it."""
+    from adbench.orchestrator.launch_ray import ray_session  # Ray takes seconds to import.
+
+    with ray_session(None):
+        yield
+
+
 @pytest.fixture
 def adbench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Run the command line in this process, in an empty folder."""

@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +14,12 @@ import ray
 
 from adbench.orchestrator.events import CellFinished, CellProgress, CellStarted, Event
 from adbench.orchestrator.launch_inprocess import launch_inprocess
-from adbench.orchestrator.launch_ray import RayResources, launch_ray, ray_session
+from adbench.orchestrator.launch_ray import RayResources, launch_ray
 from adbench.orchestrator.plan import Plan
 from adbench.orchestrator.run_cell import Surroundings
 
 PlanOf = Callable[..., Plan]
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def one_ray(faulty_methods: Path) -> Iterator[None]:
-    """One Ray for all tests here that need not end it."""
-    with ray_session(None):
-        yield
 
 
 @pytest.fixture

@@ -73,15 +73,13 @@ def test_a_trial_reports_what_it_has_reached_at_watched_shares(
 @pytest.mark.parametrize("method", ["recon", "ckaad", "kist", "ssae", "slsg"])
 def test_looking_amid_the_training_changes_nothing(method: str, plan_of: PlanOf, here: Surroundings) -> None:
     (cell,) = plan_of("suite=smoke", f"method={method}", "category=weave").cells
-    length = {name: 3 * cell.params[name] for name in ("epochs", "iterations") if name in cell.params}
-    longer = Cell(**{**cell.model_dump(), "params": {**cell.params, **length}})
-    looks: list[int] = []
-    watched = run_cell(
-        _trial(longer, 0.2, 0.5, 0.8), here, lambda step, values: looks.extend([step] * ("share" in values))
-    )
+    params = {name: 3 * value if name in ("epochs", "iterations") else value for name, value in cell.params.items()}
+    longer = Cell(**{**cell.model_dump(), "params": params})
+    reports: list[Mapping[str, float]] = []
+    watched = run_cell(_trial(longer, 0.2, 0.5, 0.8), here, lambda _, values: reports.append(values))
     alone = run_cell(longer, here)
     assert watched.record.status == alone.record.status == "ok", watched.record.error
-    assert len(looks) >= 2
+    assert sum("share" in values for values in reports) >= 2
     assert _scores(watched)["val"] == _scores(alone)["val"]
 
 

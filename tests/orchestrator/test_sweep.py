@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -16,7 +16,6 @@ from optuna.trial import TrialState
 
 from adbench.datasets.errors import RequestError
 from adbench.orchestrator.compose import compose
-from adbench.orchestrator.launch_ray import ray_session
 from adbench.orchestrator.overrides import parse_overrides
 from adbench.orchestrator.plan import make_plan
 from adbench.orchestrator.run import RunOptions
@@ -26,13 +25,6 @@ from adbench.reports.entries import sort_runs, trials
 from adbench.reports.store import ResultStore
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def one_ray(faulty_methods: Path) -> Iterator[None]:
-    """One Ray for all tests here that need not end it."""
-    with ray_session(None):
-        yield
 
 
 @pytest.fixture
