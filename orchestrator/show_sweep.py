@@ -14,7 +14,7 @@ from adbench.orchestrator.plan import Plan
 from adbench.orchestrator.reproduce import hydra_value
 from adbench.orchestrator.search import Search, searches
 from adbench.orchestrator.search_space import Parameter, decoded
-from adbench.orchestrator.study import journal_path, open_storage
+from adbench.orchestrator.study import journal_path, open_storage, stored_study
 from adbench.reports.schema import SearchRecord
 from adbench.reports.store import ResultStore
 
@@ -32,7 +32,12 @@ def sweep_page(sweep_id: str, out: str) -> str:
         raise unknown_name("sweep", sweep_id, records)
     record = records[sweep_id if sweep_id in alike else alike[0]]
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.load_study(study_name=record.sweep_id, storage=open_storage(journal_path(out)))
+    study = stored_study(open_storage(journal_path(out)), record.sweep_id)
+    if study is None:
+        raise RequestError(
+            f"the trials of {record.sweep_id} are not in {journal_path(out)}",
+            remedy="put the file back, or search anew with the same command",
+        )
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     shown = _best_first(study, complete)[:_SHOWN_TRIALS]
     names = list(dict.fromkeys(name for trial in shown for name in trial.params))

@@ -23,12 +23,24 @@ def journal_path(out: str) -> Path:
 
 
 def open_storage(journal: Path) -> JournalStorage:
-    """The storage in the file, which may be new. A last line that a full disk cut off is dropped."""
+    """The storage in the file, which may be new."""
     journal.parent.mkdir(parents=True, exist_ok=True)
+    return JournalStorage(JournalFileBackend(str(journal)))
+
+
+def drop_torn_line(journal: Path) -> None:
+    """Drop a last line that a full disk cut off. Only for one who writes alone: another's may be half written."""
     if journal.exists() and not (content := journal.read_bytes()).endswith(b"\n"):
         with journal.open("r+b") as file:
             file.truncate(content.rfind(b"\n") + 1)
-    return JournalStorage(JournalFileBackend(str(journal)))
+
+
+def stored_study(storage: BaseStorage, sweep_id: str) -> optuna.Study | None:
+    """The study as it is, to be looked at; None if there is none."""
+    try:
+        return optuna.load_study(study_name=sweep_id, storage=storage)
+    except KeyError:
+        return None
 
 
 def open_study(storage: BaseStorage, sweep_id: str, modes: Sequence[Literal["min", "max"]]) -> optuna.Study:

@@ -25,7 +25,17 @@ from adbench.orchestrator.request import Request
 from adbench.orchestrator.run import Recorder, RunOptions, guarded, ray_resources, surroundings_of, write_splits
 from adbench.orchestrator.search import Search, first_settings, recorded_figures, searches, tuned_cells
 from adbench.orchestrator.search_space import decoded
-from adbench.orchestrator.study import best, ended, journal_path, lost, open_storage, open_study, try_first
+from adbench.orchestrator.study import (
+    best,
+    drop_torn_line,
+    ended,
+    journal_path,
+    lost,
+    open_storage,
+    open_study,
+    stored_study,
+    try_first,
+)
 from adbench.orchestrator.tuner import Flag, tune_search
 from adbench.reports.page import render_page
 from adbench.reports.schema import SearchRecord
@@ -64,6 +74,7 @@ def execute_sweep(plan: Plan, fixed: Mapping[str, Sequence[Any]], options: RunOp
     write_splits(plan, list(plan.cells), store)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with guarded(request.out), _alone(journal_path(request.out)):
+        drop_torn_line(journal_path(request.out))
         storage = open_storage(journal_path(request.out))
         ledger = _Ledger(store, storage, todo)
         recorder = Recorder(store, options, sum(_most_cells(search, storage) for search in todo))
@@ -107,10 +118,8 @@ def _alone(journal: Path) -> Iterator[None]:
 
 def _most_cells(search: Search, storage: BaseStorage) -> int:
     """How many cells are still to run, if no trial is stopped early."""
-    try:
-        spent = ended(optuna.load_study(study_name=search.sweep_id, storage=storage))
-    except KeyError:
-        spent = 0
+    study = stored_study(storage, search.sweep_id)
+    spent = 0 if study is None else ended(study)
     return max(0, search.trials - spent) * len(search.cells) + len(search.places) * search.spec.fresh_seeds
 
 
@@ -177,7 +186,7 @@ class _Ledger:
         before = store.searches()
         self._spent = {name: before[name].lane_seconds if name in before else 0.0 for name in self._todo}
         self._since: dict[int, tuple[str, float]] = {}
-        self._best: dict[str, tuple[float, ...]] = {}
+        self._kept: dict[str, SearchRecord] = {}
         self._looked = time.monotonic()
 
     def around(self, handle: Callable[[Event], bool], say: Callable[[str], None]) -> Callable[[Event], bool]:
@@ -212,16 +221,18 @@ class _Ledger:
         self._looked = time.monotonic()
         news = []
         for record in self.records():
+            before = self._kept.get(record.sweep_id)
+            if record == before:
+                continue
             self._store.write_search(record)
-            if record.best and record.best != self._best.get(record.sweep_id):
-                self._best[record.sweep_id] = record.best
+            self._kept[record.sweep_id] = record
+            if record.best and (before is None or record.best != before.best):
                 news.append(f"best so far of {record.method}: {spelled(record)}")
         return news
 
     def _record(self, search: Search) -> SearchRecord | None:
-        try:
-            study = optuna.load_study(study_name=search.sweep_id, storage=self._storage)
-        except KeyError:  # Its turn has not come.
+        study = stored_study(self._storage, search.sweep_id)
+        if study is None:  # Its turn has not come.
             return None
         states = Counter(trial.state for trial in study.get_trials(deepcopy=False))
         found = best(study)

@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 from adbench.orchestrator.search_space import Parameter
 from adbench.orchestrator.study import (
     best,
+    drop_torn_line,
     ended,
     journal_path,
     lost,
@@ -75,6 +76,7 @@ def test_a_line_that_a_full_disk_cut_off_is_dropped(tmp_path: Path) -> None:
     study.tell(_ask(study), 0.5)
     with journal.open("ab") as file:
         file.write(b'{"op_code": 4, "work')
+    drop_torn_line(journal)
     again = open_study(open_storage(journal), "s", ["max"])
     again.tell(_ask(again), 0.7)
     assert ended(open_study(open_storage(journal), "s", ["max"])) == 2
