@@ -6,12 +6,9 @@ from typing import Literal, NamedTuple
 
 from adbench.orchestrator.cell import Cell
 from adbench.orchestrator.events import CellAbandoned, CellFinished, CellProgress, CellStarted, Event
-from adbench.reports.schema import RunRecord, RunResult
+from adbench.reports.schema import COSTS, RunRecord, RunResult
 
 _Images = tuple[str, str, int]
-
-COSTS = ("fit_seconds", "predict_ms_per_image", "peak_rss_mb", "peak_vram_mb")
-"""Columns of a run that a search may keep small."""
 
 
 class Load(NamedTuple):

@@ -13,13 +13,12 @@ from adbench.datasets.errors import RequestError
 from adbench.methods.base import MethodConfig
 from adbench.methods.registry import method_class, method_entry
 from adbench.orchestrator.cell import Cell, canonical_json
-from adbench.orchestrator.dispatcher import COSTS
 from adbench.orchestrator.plan import Plan
 from adbench.orchestrator.request import SearchSpec
 from adbench.orchestrator.search_space import Space, encoded, grid_size, space_of
 from adbench.orchestrator.trial import with_params
 from adbench.reports.entries import trials
-from adbench.reports.schema import METRIC_COLUMNS, VAL_METRIC_COLUMNS
+from adbench.reports.schema import COSTS, METRIC_COLUMNS, VAL_METRIC_COLUMNS
 
 Mode = Literal["min", "max"]
 _WARM_STARTS = 3

@@ -15,7 +15,8 @@ from plotly import colors
 from adbench.benchmark_suites.metrics import METRICS
 from adbench.reports import statistics
 from adbench.reports.entries import Sorted
-from adbench.reports.leaderboard import COSTS, Slice
+from adbench.reports.leaderboard import Slice
+from adbench.reports.schema import COSTS
 
 Figure = dict[str, Any]
 

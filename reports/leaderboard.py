@@ -17,14 +17,8 @@ from adbench.reports import intervals, significance, statistics
 from adbench.reports.categories import Category
 from adbench.reports.entries import Entry, Sorted, sort_runs
 from adbench.reports.resampling import RESAMPLED, resample_runs
-from adbench.reports.schema import METRIC_COLUMNS, SearchRecord, SuitePlan
+from adbench.reports.schema import COSTS, METRIC_COLUMNS, SearchRecord, SuitePlan
 
-COSTS: dict[str, str] = {
-    "fit_seconds": "Fit time (s)",
-    "predict_ms_per_image": "Latency (ms/image)",
-    "peak_rss_mb": "Peak memory (MB)",
-    "peak_vram_mb": "Peak GPU memory (MB)",
-}
 DEFAULT_RANK_BY = "image_auroc"
 MOST_NAMED = 100
 OLDER = "older data or metric"

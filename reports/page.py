@@ -25,8 +25,8 @@ from adbench.reports.coverage import build_coverage
 from adbench.reports.figures_ranks import MOST_METHODS, rank_diagram
 from adbench.reports.files import LocalFolder
 from adbench.reports.gallery import COLOUR_MAP, GalleryView, build_gallery
-from adbench.reports.leaderboard import COSTS, Aggregate, Leaderboard, Slice, build_leaderboard, rows_of_suite
-from adbench.reports.schema import METRIC_COLUMNS, VAL_METRIC_COLUMNS
+from adbench.reports.leaderboard import Aggregate, Leaderboard, Slice, build_leaderboard, rows_of_suite
+from adbench.reports.schema import COSTS, METRIC_COLUMNS, VAL_METRIC_COLUMNS
 from adbench.reports.store import ResultStore
 
 PAGE = "report/index.html"

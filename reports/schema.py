@@ -206,6 +206,14 @@ class SearchRecord:
     setting: dict[str, Any]
 
 
+COSTS: dict[str, str] = {
+    "fit_seconds": "Fit time (s)",
+    "predict_ms_per_image": "Latency (ms/image)",
+    "peak_rss_mb": "Peak memory (MB)",
+    "peak_vram_mb": "Peak GPU memory (MB)",
+}
+"""Columns of the runs table that say what a run cost, each with its title: all are better small."""
+
 _ARROW_TYPES: dict[type, pa.DataType] = {
     str: pa.string(),
     int: pa.int64(),

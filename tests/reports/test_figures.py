@@ -8,8 +8,8 @@ import pytest
 
 from adbench.reports import figures
 from adbench.reports.figures_ranks import MOST_METHODS, rank_diagram
-from adbench.reports.leaderboard import COSTS, Leaderboard
-from adbench.reports.schema import RunResult
+from adbench.reports.leaderboard import Leaderboard
+from adbench.reports.schema import COSTS, RunResult
 
 Make = Callable[..., RunResult]
 Build = Callable[..., Leaderboard]
