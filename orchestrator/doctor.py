@@ -141,7 +141,7 @@ def _backbone() -> Finding:
 
 
 def _ray() -> Finding:
-    from adbench.orchestrator.launch_ray import local_ray_works
+    from adbench.orchestrator.ray_session import local_ray_works
 
     began = time.monotonic()
     resources = local_ray_works()

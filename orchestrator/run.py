@@ -32,7 +32,7 @@ from adbench.reports.schema import PlannedCell, SuitePlan
 from adbench.reports.store import ResultStore
 
 if TYPE_CHECKING:  # Ray takes seconds to import.
-    from adbench.orchestrator.launch_ray import RayResources
+    from adbench.orchestrator.lane_resources import RayResources
 
 _log = logging.getLogger(__name__)
 
@@ -230,7 +230,7 @@ def ray_resources(request: Request) -> "RayResources":
     if address and _has_token():
         # Ray looks for its token by itself only with address=auto.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
-    from adbench.orchestrator.launch_ray import RayResources
+    from adbench.orchestrator.lane_resources import RayResources
 
     return RayResources(
         address=address,

@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 from adbench.datasets.errors import RequestError
 from adbench.orchestrator.display import format_seconds
 from adbench.orchestrator.events import CellAbandoned, CellFinished, CellStarted, Event
-from adbench.orchestrator.launch_ray import LanePool, lane_pool
+from adbench.orchestrator.lane_pool import LanePool, lane_pool
 from adbench.orchestrator.plan import Plan
 from adbench.orchestrator.reproduce import hydra_value
 from adbench.orchestrator.request import Request

@@ -13,7 +13,7 @@ from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from adbench.orchestrator.launch_ray import LanePool
+from adbench.orchestrator.lane_pool import LanePool
 from adbench.orchestrator.search import Search
 from adbench.orchestrator.search_space import Space, draw
 from adbench.orchestrator.study import ended, make_sampler

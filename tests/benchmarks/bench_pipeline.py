@@ -109,9 +109,11 @@ def lanes(folder: Path) -> Row:
 
     from adbench.orchestrator.compose import compose
     from adbench.orchestrator.events import CellFinished, CellStarted, Event
-    from adbench.orchestrator.launch_ray import RayResources, launch_ray, ray_session
+    from adbench.orchestrator.lane_resources import RayResources
+    from adbench.orchestrator.launch_ray import launch_ray
     from adbench.orchestrator.overrides import parse_overrides
     from adbench.orchestrator.plan import make_plan
+    from adbench.orchestrator.ray_session import ray_session
     from adbench.orchestrator.run_cell import Surroundings
 
     parsed = parse_overrides(["suite=smoke", "method=recon", "category=weave", "seed=range(0,20)"])

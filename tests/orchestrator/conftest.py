@@ -120,7 +120,7 @@ def faulty_methods(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def one_ray(faulty_methods: Path) -> Iterator[None]:
     """One Ray for all tests of a file that need not end it."""
-    from adbench.orchestrator.launch_ray import ray_session  # Ray takes seconds to import.
+    from adbench.orchestrator.ray_session import ray_session  # Ray takes seconds to import.
 
     with ray_session(None):
         yield

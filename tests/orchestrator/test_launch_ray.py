@@ -13,8 +13,9 @@ import pytest
 import ray
 
 from adbench.orchestrator.events import CellFinished, CellProgress, CellStarted, Event
+from adbench.orchestrator.lane_resources import RayResources
 from adbench.orchestrator.launch_inprocess import launch_inprocess
-from adbench.orchestrator.launch_ray import RayResources, launch_ray
+from adbench.orchestrator.launch_ray import launch_ray
 from adbench.orchestrator.plan import Plan
 from adbench.orchestrator.run_cell import Surroundings
 
