@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 from adbench.orchestrator.cell import Cell
 from adbench.orchestrator.events import CellAbandoned, CellFinished, CellProgress, CellStarted, Event
+from adbench.orchestrator.record import lost_cell
 from adbench.reports.schema import COSTS, RunRecord, RunResult
 
 _Images = tuple[str, str, int]
@@ -43,6 +44,8 @@ class Dispatcher:
         self._running: dict[int, Cell] = {}
         self._wanted: Counter[str] = Counter()
         self._unwanted: set[str] = set()
+        self._workers: dict[int, object] = {}
+        self._controllers: dict[int, object] = {}
         self._events: list[Event] = []
         self._more = more
         self._trials: dict[str, list[Update]] = {}
@@ -58,6 +61,40 @@ class Dispatcher:
     def close(self) -> None:
         """No more cells will come: lanes end when none is left."""
         self._more = False
+
+    def announce(self, lane: int, controller: object) -> None:
+        """A lane's run of Ray Train has begun, under this actor."""
+        self._controllers[lane] = controller
+
+    def controller(self, lane: int) -> object | None:
+        """The actor that the lane announced last."""
+        return self._controllers.get(lane)
+
+    def join(self, lane: int, worker: object) -> None:
+        """A lane's worker is there and will ask for cells. A cell that an earlier one still had is lost."""
+        self.leave(lane, "The worker was started anew while it ran this cell.")
+        self._workers[lane] = worker
+
+    def worker(self, lane: int) -> object | None:
+        """The worker that joined for the lane; None before, and once it has left."""
+        return self._workers.get(lane)
+
+    def leave(self, lane: int, error: str) -> Cell | None:
+        """A lane's worker is gone, and with it the images it had at hand. Its cell, if any, fails with this text."""
+        self._workers.pop(lane, None)
+        self._at.pop(lane, None)
+        cell = self._running.get(lane)
+        if cell is not None:
+            self.finish(lane, lost_cell(cell, error))
+        return cell
+
+    def expel(self, lane: int, run_id: str, error: str) -> object | None:
+        """`leave` for a worker that still runs this cell: the worker, to be killed; None if it does not."""
+        if lane not in self._running or self._running[lane].run_id != run_id:
+            return None
+        worker = self._workers.get(lane)
+        self.leave(lane, error)
+        return worker
 
     def next_cell(self, lane: int) -> Cell | Literal["wait"] | None:
         """The next cell for a lane; "wait" if more may come, None if none will."""

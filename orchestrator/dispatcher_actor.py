@@ -21,12 +21,17 @@ class DispatcherActor:
         self._changed = asyncio.Condition()
 
     async def next_cell(self, lane: int) -> Cell | None:
-        """The next cell for a lane, once there is one; None if none will come."""
+        """The next cell for a lane, once there is one; None if none will come, or if the worker no longer counts."""
         async with self._changed:
-            while isinstance(cell := self._dispatcher.next_cell(lane), str):
+            worker = self._dispatcher.worker(lane)
+            # A worker may die while it waits here: what is handed to it then would never be run.
+            while worker is not None and worker is self._dispatcher.worker(lane):
+                cell = self._dispatcher.next_cell(lane)
+                if not isinstance(cell, str):
+                    self._changed.notify_all()
+                    return cell
                 await self._changed.wait()
-            self._changed.notify_all()
-            return cell
+            return None
 
     async def fetch(self, seconds: float) -> tuple[list[Event], Load]:
         """All events since the last call, for which it waits up to ``seconds``, and what is left to do."""

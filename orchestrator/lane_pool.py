@@ -1,35 +1,35 @@
 """Lanes on Ray: a dispatcher actor hands out cells, each lane is a Ray Train run of its own."""
 
 import contextlib
-import logging
 import signal
 import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, Literal
 
 import ray
 from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from adbench.orchestrator.cell import Cell
+from adbench.orchestrator.dispatcher import Load
 from adbench.orchestrator.dispatcher_actor import MAX_WAITING, DispatcherActor
 from adbench.orchestrator.errors import RunAbortedError
 from adbench.orchestrator.events import Event, LaneMessage
-from adbench.orchestrator.lane import NAMESPACE, serve
-from adbench.orchestrator.lane_resources import RayResources, lane_count
+from adbench.orchestrator.lane import NAMESPACE, Announcement, serve
+from adbench.orchestrator.lane_resources import RayResources, lane_count, lane_room
+from adbench.orchestrator.lane_roster import STARTS_WITHOUT_A_CELL, LaneRoster
 from adbench.orchestrator.ray_session import ray_session
-from adbench.orchestrator.record import lost_cell
 from adbench.orchestrator.run_cell import Surroundings
 
 _POLL_SECONDS = 0.2
-_STARTS_WITHOUT_A_CELL = 3
+_LOOK_SECONDS = 3.0
 _CLOSING_SECONDS = 30.0
-_log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -40,13 +40,24 @@ def lane_pool(
     *,
     more: int = 0,
 ) -> "Iterator[LanePool]":
-    """Lanes that serve these cells, and those submitted later; ``more`` is how many of these may run at a time."""
+    """Lanes that serve these cells, and those submitted later; ``more`` is how many of these may run at a time.
+
+    On a cluster, lanes come and go with its nodes unless their number is given.
+    """
     scratch = tempfile.TemporaryDirectory(prefix="adbench-", ignore_cleanup_errors=True)
     with scratch, ray_session(resources.address):
         if resources.prefer_gpu and ray.cluster_resources().get("GPU", 0) >= resources.gpus_per_lane:
             surroundings = replace(surroundings, device="cuda")
-        count = min(max(len(cells), more), lane_count(surroundings, resources))
-        pool = LanePool(count, surroundings, resources, resources.storage or scratch.name, cells, more=bool(more))
+        fit = lane_count(surroundings, resources)
+        pool = LanePool(
+            min(max(len(cells), more), fit),
+            None if resources.address and resources.lanes is None else fit,
+            surroundings,
+            resources,
+            resources.storage or scratch.name,
+            cells,
+            more=bool(more),
+        )
         try:
             yield pool
         finally:
@@ -54,11 +65,12 @@ def lane_pool(
 
 
 class LanePool:
-    """A dispatcher, and lanes that ask it for cells."""
+    """A dispatcher, and the lanes that ask it for cells: as many as these need and the cluster holds."""
 
     def __init__(
         self,
         count: int,
+        limit: int | None,
         surroundings: Surroundings,
         resources: RayResources,
         storage: str,
@@ -66,19 +78,41 @@ class LanePool:
         *,
         more: bool,
     ) -> None:
+        """Start with ``count`` lanes; there are never more than ``limit``."""
         self.name = f"dispatcher-{uuid.uuid4().hex[:8]}"
         """Of the dispatcher's actor, in the namespace of adbench."""
-        options = {"name": self.name, "namespace": NAMESPACE, "num_cpus": 0, "max_concurrency": MAX_WAITING}
-        self._actor = ray.remote(DispatcherActor).options(**options).remote(list(cells), more)
-        self._messages: list[Event] = []
-        self._lanes = [
-            _Lane(index, self.name, surroundings, resources, storage, self._messages) for index in range(count)
-        ]
-        self.size = count
-        """How many lanes there are."""
-        self.device = surroundings.device
-        for lane in self._lanes:
-            lane.start()
+        self._actor = (
+            ray.remote(DispatcherActor)
+            .options(
+                name=self.name,
+                namespace=NAMESPACE,
+                num_cpus=0,
+                max_concurrency=MAX_WAITING,
+                # Here, because any other node may die.
+                scheduling_strategy=NodeAffinitySchedulingStrategy(
+                    ray.get_runtime_context().get_node_id(), soft=False
+                ),
+            )
+            .remote(list(cells), more)
+        )
+        self._surroundings = surroundings
+        self._resources = resources
+        self._storage = storage
+        self._roster = LaneRoster(limit, surroundings.timeout)
+        self._lanes: dict[int, _Lane] = {}
+        self._next_look = 0.0
+        for _ in range(count):
+            self._begin()
+
+    @property
+    def size(self) -> int:
+        """How many lanes there are now."""
+        return self._roster.alive
+
+    @property
+    def device(self) -> Literal["cpu", "cuda"]:
+        """On which all of them run."""
+        return self._surroundings.device
 
     def submit(self, cells: Sequence[Cell]) -> None:
         """Let these cells be run too."""
@@ -108,13 +142,16 @@ class LanePool:
             raise
 
     def end(self) -> None:
-        """Stop the lanes and wait for them."""
+        """Stop the lanes and wait for them; one that hangs is killed."""
         with contextlib.suppress(Exception):
             self._call("stop", timeout=5)
         # Ray aborts the process if it is shut down while a lane's thread is still inside Ray Train.
-        deadline = time.monotonic() + _CLOSING_SECONDS
-        for lane in self._lanes:
-            lane.join(max(0.0, deadline - time.monotonic()))
+        _join(self._lanes.values(), _CLOSING_SECONDS)
+        for lane in self._lanes.values():
+            if lane.is_alive():
+                with contextlib.suppress(Exception):
+                    ray.kill(self._call("controller", lane.index, timeout=5))
+        _join(self._lanes.values(), _CLOSING_SECONDS)
         with contextlib.suppress(Exception):
             ray.kill(self._actor)
 
@@ -123,10 +160,10 @@ class LanePool:
         while True:
             if interrupted.is_set():
                 raise KeyboardInterrupt
-            alive = any(lane.is_alive() for lane in self._lanes)
             events, load = ray.get(self._actor.fetch.remote(_POLL_SECONDS))
-            while self._messages:
-                events.append(self._messages.pop(0))
+            for event in events:
+                self._roster.note(event)
+            events += self._tend(load)
             # Every event is handled, also those after a request to stop.
             wishes = [handle(event) for event in events]
             if not all(wishes) and not stopping:
@@ -134,10 +171,45 @@ class LanePool:
                 self._call("stop")
             if not any(load):
                 return
-            if not alive:
-                raise RunAbortedError(
-                    f"no lane could be kept alive; {load.waiting + load.running} cell(s) were not run"
-                )
+
+    def _tend(self, load: Load) -> list[LaneMessage]:
+        """Look after the lanes: those that ended, those that hang, those that are still to begin."""
+        ended = [lane for lane in self._lanes.values() if not lane.is_alive()]
+        messages = [message for lane in ended for message in self._ended(lane)]
+        for index, cell, text in self._roster.overdue():
+            worker = self._call("expel", index, cell.run_id, text)
+            if worker is not None:
+                ray.kill(worker)
+        if ended or time.monotonic() > self._next_look:
+            self._next_look = time.monotonic() + _LOOK_SECONDS
+            room = lane_room(self._surroundings, self._resources)
+            messages += self._roster.messages(load, room)
+            if reason := self._roster.hopeless(load, room):
+                raise RunAbortedError(f"{reason}; {load.waiting} cell(s) were not run")
+            for _ in range(self._roster.to_start(load, room)):
+                self._begin()
+        return messages
+
+    def _begin(self) -> None:
+        index, attempt = self._roster.begin()
+        lane = _Lane(index, attempt, self.name, self._surroundings, self._resources, self._storage)
+        self._lanes[index] = lane
+        lane.start()
+
+    def _ended(self, lane: "_Lane") -> list[LaneMessage]:
+        """Record what an ended lane has lost."""
+        del self._lanes[lane.index]
+        given_up = self._roster.end(lane.index, failed=lane.error is not None)
+        if lane.error is None:
+            return []
+        text = f"{lane.error}\nThe worker process died while it ran this cell: killed, out of memory, or crashed."
+        lost: Cell | None = self._call("leave", lane.index, text)
+        if lost is not None:
+            return [LaneMessage(lane.index, f"lane {lane.index} lost its worker during {lost.label}")]
+        if given_up:
+            text = f"could not start {STARTS_WITHOUT_A_CELL} times and was given up: {lane.error}"
+            return [LaneMessage(lane.index, f"lane {lane.index} {text}")]
+        return []
 
     def _call(self, method: str, *arguments: Any, timeout: float | None = None) -> Any:
         return ray.get(self._actor.call.remote(method, *arguments), timeout=timeout)
@@ -183,43 +255,35 @@ class _LaneTrainer(TorchTrainer):  # type: ignore[misc]
 
 
 class _Lane(threading.Thread):
-    """Keeps one Ray Train run alive until no cell is left for it."""
+    """One run of Ray Train, which serves cells until none is left or its worker dies."""
 
     def __init__(
         self,
         index: int,
+        attempt: int,
         dispatcher: str,
         surroundings: Surroundings,
         resources: RayResources,
         storage: str,
-        messages: list[Event],
     ) -> None:
         super().__init__(name=f"lane-{index}", daemon=True)
-        self._index = index
+        self.index = index
+        self.error: Exception | None = None
+        """Why it ended early."""
+        self._attempt = attempt
         self._dispatcher = dispatcher
         self._surroundings = surroundings
         self._resources = resources
         self._storage = storage
-        self._messages = messages
 
     def run(self) -> None:
-        """Start the Train run; after a death, record the lost cell and start another."""
-        fruitless = 0
-        for attempt in range(10**6):
-            try:
-                self._trainer(attempt).fit()
-                return
-            except Exception as error:  # Ray raises many kinds; each means that the worker group is gone.
-                try:
-                    lost = self._record_loss(error)
-                except Exception:  # The cluster itself is gone, or is being shut down.
-                    return
-                fruitless = 0 if lost else fruitless + 1
-                if fruitless >= _STARTS_WITHOUT_A_CELL:
-                    self._say(f"lane {self._index} could not start {fruitless} times and was given up: {error}")
-                    return
+        """Wait for the end of the run."""
+        try:
+            self._trainer().fit()
+        except Exception as error:  # Ray raises many kinds; each means that the worker group is gone.
+            self.error = error
 
-    def _trainer(self, attempt: int) -> TorchTrainer:
+    def _trainer(self) -> TorchTrainer:
         on_gpu = self._surroundings.device == "cuda"
         each = {"CPU": float(self._resources.cpus_per_lane)}
         if on_gpu:
@@ -228,29 +292,22 @@ class _Lane(threading.Thread):
             serve,
             train_loop_config={
                 "dispatcher": self._dispatcher,
-                "lane": self._index,
+                "lane": self.index,
                 "surroundings": asdict(self._surroundings),
+                "logs": self._resources.logs,
             },
             scaling_config=ScalingConfig(num_workers=1, use_gpu=on_gpu, resources_per_worker=each),
             run_config=RunConfig(
-                name=f"{self._dispatcher}-lane-{self._index}-{attempt}",
+                name=f"{self._dispatcher}-lane-{self.index}-{self._attempt}",
                 storage_path=self._storage,
+                callbacks=[Announcement(self._dispatcher, self.index)],
                 # One death costs one cell: retries are ours, not Train's (whose defaults are infinite).
                 failure_config=FailureConfig(max_failures=0, controller_failure_limit=0),
             ),
         )
 
-    def _record_loss(self, error: Exception) -> bool:
-        actor = ray.get_actor(self._dispatcher, namespace=NAMESPACE)
-        running: dict[int, Cell] = ray.get(actor.call.remote("running"))
-        cell = running.get(self._index)
-        if cell is None:
-            return False
-        self._say(f"lane {self._index} lost its worker during {cell.label}; starting it again")
-        text = f"{error}\nThe worker process died while it ran this cell: killed, out of memory, or crashed."
-        ray.get(actor.call.remote("finish", self._index, lost_cell(cell, text)))
-        return True
 
-    def _say(self, text: str) -> None:
-        _log.warning(text)
-        self._messages.append(LaneMessage(self._index, text))
+def _join(lanes: Iterable[_Lane], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    for lane in lanes:
+        lane.join(max(0.0, deadline - time.monotonic()))

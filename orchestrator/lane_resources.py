@@ -1,11 +1,13 @@
 """What a lane takes, and how many the cluster holds."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import psutil
-import ray
+from ray._private.state import available_resources_per_node, total_resources_per_node
 
 from adbench.datasets.errors import RequestError
+from adbench.orchestrator.lane_roster import Room
 from adbench.orchestrator.run_cell import Surroundings
 
 _LANE_MEMORY = 2 * 2**30
@@ -22,21 +24,20 @@ class RayResources:
     gpus_per_lane: float = 1.0
     storage: str | None = None
     """A path or URL that all nodes share, needed on a cluster."""
+    logs: str | None = None
+    """A folder, which all nodes share, for a file lane-N.log of each lane; None: only Ray's own files."""
     prefer_gpu: bool = False
     """Use CUDA if the cluster has GPUs, whatever this machine has."""
 
 
 def lane_count(surroundings: Surroundings, resources: RayResources) -> int:
     """As many lanes as asked for, or as the cluster's processors, GPUs and (on one machine) memory hold."""
-    total = ray.cluster_resources()
-    fit = int(total.get("CPU", 0) // resources.cpus_per_lane)
-    needs = f"{resources.cpus_per_lane} CPU"
-    if surroundings.device == "cuda":
-        fit = min(fit, int(total.get("GPU", 0) / resources.gpus_per_lane))
-        needs += f" and {resources.gpus_per_lane:g} GPU"
+    room = lane_room(surroundings, resources)
+    fit = room.fit
     if fit < 1 or (resources.lanes or 0) > fit:
+        total = _sums(total_resources_per_node())
         raise RequestError(
-            f"{resources.lanes or 1} lane(s) of {needs} each do not fit: the cluster has "
+            f"{resources.lanes or 1} lane(s) of {room.needs} each do not fit: the cluster has "
             f"{total.get('CPU', 0):g} CPU and {total.get('GPU', 0):g} GPU",
             allowed=f"lanes=auto, or at most {fit}",
             remedy="lower lanes=, cpus_per_lane= or gpus_per_lane=, or join a larger cluster (address=)",
@@ -46,3 +47,31 @@ def lane_count(surroundings: Surroundings, resources: RayResources) -> int:
     if resources.address is None:
         fit = max(1, min(fit, psutil.virtual_memory().available // _LANE_MEMORY))
     return fit
+
+
+def lane_room(surroundings: Surroundings, resources: RayResources) -> Room:
+    """What the cluster's live nodes hold now."""
+    needs = {"CPU": float(resources.cpus_per_lane)}
+    if surroundings.device == "cuda":
+        needs["GPU"] = resources.gpus_per_lane
+    total, free = total_resources_per_node(), available_resources_per_node()
+    of_all, left = _sums(total), _sums(free)
+    return Room(
+        fit=_hold(total, needs),
+        free=_hold(free, needs),
+        needs=" and ".join(f"{amount:g} {name}" for name, amount in needs.items()),
+        state=" and ".join(f"{left.get(name, 0):g} of {of_all.get(name, 0):g} {name} free" for name in needs),
+    )
+
+
+_Nodes = Mapping[str, Mapping[str, float]]
+
+
+def _hold(nodes: _Nodes, needs: Mapping[str, float]) -> int:
+    """How many lanes fit, each within one node."""
+    return sum(min(int(node.get(name, 0) / amount) for name, amount in needs.items()) for node in nodes.values())
+
+
+def _sums(nodes: _Nodes) -> dict[str, float]:
+    names = {name for node in nodes.values() for name in node}
+    return {name: sum(node.get(name, 0) for node in nodes.values()) for name in names}

@@ -93,7 +93,9 @@ class Request(_Frozen):
     gpus_per_lane: float = Field(default=1.0, gt=0.0, le=64.0, description="GPUs of a lane where CUDA is used")
     address: str | None = Field(default=None, description="a Ray cluster to join: auto, or HOST:PORT")
     cell_timeout: float | None = Field(
-        default=None, gt=0.0, description="seconds after which a cell fails, at the end of an epoch"
+        default=None,
+        gt=0.0,
+        description="seconds after which a cell fails: at the end of an epoch, or a little later with its worker",
     )
     maps: Literal["report", "all", "none"] = Field(
         default="report", description="anomaly maps to keep: a few for the page, all of val and test too, or none"

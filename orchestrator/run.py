@@ -238,6 +238,7 @@ def ray_resources(request: Request) -> "RayResources":
         cpus_per_lane=request.cpus_per_lane,
         gpus_per_lane=request.gpus_per_lane,
         storage=f"{request.out.rstrip('/')}/logs/ray" if address else None,
+        logs=None if "://" in request.out else str(Path(request.out) / "logs"),
         prefer_gpu=bool(address) and request.device == "auto",
     )
 

@@ -14,7 +14,7 @@ from adbench.orchestrator.plan import Plan, make_plan
 
 FAULTY_METHODS = '''
 """Methods that misbehave, registered by entry points as anyone's package would."""
-import os, signal, time
+import ctypes, os, signal, time
 from typing import Annotated, ClassVar, Literal
 import torch
 from pydantic import Field
@@ -53,6 +53,16 @@ class Slow(_Base):
         for epoch in range(1, 601):
             time.sleep(0.1)
             self.context.report(epoch, {"loss": 1.0})
+
+
+class Hangs(_Base):
+    def fit(self, train_images, labelled):
+        ctypes.PyDLL(None).sleep(3600)  # Holds the interpreter's lock: no thread of the process goes on.
+
+
+class Talks(_Base):
+    def fit(self, train_images, labelled):
+        print("a printed word")
 
 
 class Brightness(_Base):
@@ -98,13 +108,16 @@ class Guess(_Base):
 
 @pytest.fixture(scope="session")
 def faulty_methods(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A package on the path, also of child processes, with the methods raises, dies, slow, brightness and guess."""
+    """A package on the path, also of child processes, with the methods above under their names in lower case."""
     folder = tmp_path_factory.mktemp("plugin")
     (folder / "adbench_faulty.py").write_text(FAULTY_METHODS)
     info = folder / "adbench_faulty-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: adbench-faulty\nVersion: 1.0\n")
-    lines = [f"{name.lower()} = adbench_faulty:{name}" for name in ("Raises", "Dies", "Slow", "Brightness", "Guess")]
+    lines = [
+        f"{name.lower()} = adbench_faulty:{name}"
+        for name in ("Raises", "Dies", "Slow", "Hangs", "Talks", "Brightness", "Guess")
+    ]
     (info / "entry_points.txt").write_text("[adbench.methods]\n" + "\n".join(lines) + "\n")
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), *([before] if before else [])])

@@ -1,5 +1,6 @@
 """Every cell goes to exactly one lane; events come out in order; a stop is final."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from adbench.orchestrator.cell import Cell, Watch
 from adbench.orchestrator.dispatcher import Dispatcher, Update
+from adbench.orchestrator.dispatcher_actor import DispatcherActor
 from adbench.orchestrator.events import CellAbandoned, CellFinished, CellProgress, CellStarted
 from adbench.orchestrator.record import lost_cell
 from adbench.reports.schema import RunResult
@@ -138,6 +140,62 @@ def test_a_worker_whose_cell_was_given_up_is_told_to_stop() -> None:
     dispatcher.next_cell(0)
     dispatcher.finish(0, lost_cell(cell, "its worker died"))
     assert dispatcher.report(0, 7, {"loss": 1.0})
+
+
+def test_a_worker_that_is_gone_costs_its_cell_and_frees_its_images() -> None:
+    first, second = _cells(1, ["a", "b"])
+    dispatcher = Dispatcher([first, second])
+    dispatcher.join(0, "worker")
+    assert dispatcher.worker(0) == "worker" and dispatcher.next_cell(0) == first
+    assert dispatcher.leave(0, "its node died") == first
+    assert dispatcher.worker(0) is None and dispatcher.running() == {}
+    (lost,) = [event for event in dispatcher.fetch() if isinstance(event, CellFinished)]
+    assert (lost.result.record.status, lost.result.record.error) == ("failed", "its node died")
+    assert dispatcher.leave(0, "again") is None and dispatcher.fetch() == []
+
+
+def test_a_second_worker_of_a_lane_does_not_hide_the_cell_of_the_first() -> None:
+    first, second = _cells(2)
+    dispatcher = Dispatcher([first, second])
+    dispatcher.join(0, "worker")
+    assert dispatcher.next_cell(0) == first
+    dispatcher.join(0, "another")
+    assert dispatcher.next_cell(0) == second
+    finished = [event for event in dispatcher.fetch() if isinstance(event, CellFinished)]
+    assert [event.cell for event in finished] == [first]
+
+
+def test_only_a_worker_that_is_still_at_the_cell_is_expelled() -> None:
+    first, second = _cells(2)
+    dispatcher = Dispatcher([first, second])
+    dispatcher.join(0, "worker")
+    dispatcher.next_cell(0)
+    dispatcher.finish(0, lost_cell(first, "done"))
+    dispatcher.next_cell(0)
+    assert dispatcher.expel(0, first.run_id, "too long") is None
+    assert dispatcher.running() == {0: second}
+    assert dispatcher.expel(0, second.run_id, "too long") == "worker"
+    assert dispatcher.expel(0, second.run_id, "too long") is None
+    assert dispatcher.load() == (0, 0, False)
+
+
+def test_a_wait_of_a_dead_worker_takes_no_cell() -> None:
+    """The actor still holds the call of a worker that died while it waited."""
+    (cell,) = _cells(1)
+
+    async def scene() -> None:
+        actor = DispatcherActor([], more=True)
+        await actor.call("join", 0, "first")
+        forgotten = asyncio.create_task(actor.next_cell(0))
+        await asyncio.sleep(0)
+        await actor.call("leave", 0, "died")
+        await actor.call("join", 0, "second")
+        await actor.call("submit", [cell])
+        assert await forgotten is None
+        assert await actor.next_cell(0) == cell
+        assert await actor.next_cell(1) is None  # Nobody has joined for that lane.
+
+    asyncio.run(scene())
 
 
 def test_a_lost_cell_is_a_failed_row_that_stands_alone() -> None:

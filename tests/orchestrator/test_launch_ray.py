@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,25 @@ def test_a_dead_worker_costs_one_cell(plan_of: PlanOf, here: Surroundings, one_r
     }
     assert "worker process died" in (records["dies"].error or "")
     assert "deliberate failure" in (records["raises"].error or "")
+
+
+def test_a_cell_that_hangs_is_killed_and_the_lane_goes_on(plan_of: PlanOf, here: Surroundings, one_ray: None) -> None:
+    cells = plan_of("suite=smoke", "method=hangs,brightness", "category=weave").cells
+    events: list[Event] = []
+    launch_ray(cells, replace(here, timeout=1.0), RayResources(lanes=1), _collect(events))
+    records = {event.cell.method: event.result.record for event in _finished(events).values()}
+    assert {name: record.status for name, record in records.items()} == {"hangs": "failed", "brightness": "ok"}
+    assert "longer than cell_timeout=1 s" in (records["hangs"].error or "")
+    assert sum(isinstance(event, CellFinished) for event in events) == 2
+
+
+def test_a_lane_leaves_a_log(plan_of: PlanOf, here: Surroundings, one_ray: None, tmp_path: Path) -> None:
+    cells = plan_of("suite=smoke", "method=talks,raises", "category=weave").cells
+    launch_ray(cells, here, RayResources(lanes=1, logs=str(tmp_path / "logs")), _collect([]))
+    text = (tmp_path / "logs" / "lane-0.log").read_text()
+    assert "a printed word" in text
+    assert "deliberate failure" in text
+    assert all(f"start {cell.run_id} {cell.label}" in text for cell in cells)
 
 
 def test_a_stop_hands_out_nothing_more(plan_of: PlanOf, here: Surroundings, one_ray: None) -> None:
