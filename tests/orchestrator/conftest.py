@@ -55,6 +55,15 @@ class Slow(_Base):
             self.context.report(epoch, {"loss": 1.0})
 
 
+class Paced(_Base):
+    def fit(self, train_images, labelled):
+        for epoch in range(1, 101):
+            if os.path.exists(os.environ["ADBENCH_TEST_HURRY"]):
+                break
+            time.sleep(0.1)
+            self.context.report(epoch, {"loss": 1.0})
+
+
 class Hangs(_Base):
     def fit(self, train_images, labelled):
         ctypes.PyDLL(None).sleep(3600)  # Holds the interpreter's lock: no thread of the process goes on.
@@ -116,7 +125,7 @@ def faulty_methods(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: adbench-faulty\nVersion: 1.0\n")
     lines = [
         f"{name.lower()} = adbench_faulty:{name}"
-        for name in ("Raises", "Dies", "Slow", "Hangs", "Talks", "Brightness", "Guess")
+        for name in ("Raises", "Dies", "Slow", "Paced", "Hangs", "Talks", "Brightness", "Guess")
     ]
     (info / "entry_points.txt").write_text("[adbench.methods]\n" + "\n".join(lines) + "\n")
     before = os.environ.get("PYTHONPATH")
