@@ -39,7 +39,7 @@ def serve(config: dict[str, Any]) -> None:
             _log.info("stopped %s", cell.run_id)
             ray.get(dispatcher.call.remote("abandon", lane))
         else:
-            _log.info("%s %s\n%s", result.record.status, cell.run_id, result.record.error or "")
+            _log.info("%s %s %s", result.record.status, cell.run_id, result.record.error or "")
             ray.get(dispatcher.call.remote("finish", lane, result))
     ray.train.report({})
 

@@ -1,6 +1,7 @@
 """Lanes on Ray: a dispatcher actor hands out cells, each lane is a Ray Train run of its own."""
 
 import contextlib
+import os
 import signal
 import tempfile
 import threading
@@ -26,6 +27,9 @@ from adbench.orchestrator.lane_resources import RayResources, lane_count, lane_r
 from adbench.orchestrator.lane_roster import STARTS_WITHOUT_A_CELL, LaneRoster
 from adbench.orchestrator.ray_session import ray_session
 from adbench.orchestrator.run_cell import Surroundings
+
+os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "20")
+# Lanes start where there is room. If others have taken it meanwhile, Train must not wait for it when the run ends.
 
 _POLL_SECONDS = 0.2
 _LOOK_SECONDS = 3.0
@@ -78,7 +82,7 @@ class LanePool:
         *,
         more: bool,
     ) -> None:
-        """Start with ``count`` lanes; there are never more than ``limit``."""
+        """Start with ``count`` lanes if there is room for them now; there are never more than ``limit``."""
         self.name = f"dispatcher-{uuid.uuid4().hex[:8]}"
         """Of the dispatcher's actor, in the namespace of adbench."""
         self._actor = (
@@ -101,7 +105,7 @@ class LanePool:
         self._roster = LaneRoster(limit, surroundings.timeout)
         self._lanes: dict[int, _Lane] = {}
         self._next_look = 0.0
-        for _ in range(count):
+        for _ in range(min(count, lane_room(surroundings, resources).free)):
             self._begin()
 
     @property

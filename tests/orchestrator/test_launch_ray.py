@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +14,8 @@ import pandas as pd
 import pytest
 import ray
 
-from adbench.orchestrator.events import CellFinished, CellProgress, CellStarted, Event
+from adbench.orchestrator import lane_pool, lane_roster
+from adbench.orchestrator.events import CellFinished, CellProgress, CellStarted, Event, LaneMessage
 from adbench.orchestrator.lane_resources import RayResources
 from adbench.orchestrator.launch_inprocess import launch_inprocess
 from adbench.orchestrator.launch_ray import launch_ray
@@ -110,6 +112,53 @@ def test_lanes_that_do_not_fit_are_refused(plan_of: PlanOf, here: Surroundings, 
     cpus = int(ray.cluster_resources()["CPU"])
     with pytest.raises(RequestError, match="do not fit"):
         launch_ray(cells, here, RayResources(lanes=cpus + 1), lambda event: True)
+
+
+@pytest.fixture
+def one_processor_left(one_ray: None) -> Iterator[None]:
+    """Somebody else has taken the others."""
+    cpus = int(ray.cluster_resources()["CPU"])
+    if cpus < 2:
+        pytest.skip("one processor")
+    other = ray.remote(_Other).options(num_cpus=cpus - 1).remote()
+    ray.get(other.there.remote())
+    yield
+    ray.kill(other)
+
+
+class _Other:
+    def there(self) -> bool:
+        return True
+
+
+def test_lanes_wait_for_room_and_say_so(
+    plan_of: PlanOf, here: Surroundings, one_processor_left: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane_roster, "_STARTING_SECONDS", 0.5)
+    cells = plan_of("suite=smoke", "method=slow", "category=weave", "seed=range(0,3)").cells
+    events: list[Event] = []
+    launch_ray(cells, replace(here, timeout=4.0), RayResources(lanes=2), _collect(events))
+    assert {event.lane for event in events if isinstance(event, CellStarted)} == {0}
+    assert len(_finished(events)) == 3
+    texts = [event.text for event in events if isinstance(event, LaneMessage)]
+    total = ray.cluster_resources()["CPU"]
+    assert f"lane 1 waits for 1 CPU: the cluster has 0 of {total:g} CPU free" in texts
+
+
+def test_a_lane_that_hangs_at_the_end_is_ended(
+    plan_of: PlanOf, here: Surroundings, one_processor_left: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second lane's placement group is pending, and would be for ten minutes."""
+    monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600")
+    monkeypatch.setattr(lane_pool, "_CLOSING_SECONDS", 10.0)
+    room = lane_roster.Room(fit=2, free=2, needs="1 CPU", state="2 of 2 CPU free")
+    monkeypatch.setattr(lane_pool, "lane_room", lambda *_: room)
+    cells = plan_of("suite=smoke", "method=brightness", "category=weave", "seed=range(0,2)").cells
+    events: list[Event] = []
+    launch_ray(cells, here, RayResources(lanes=2), _collect(events))
+    assert [event.result.record.status for event in _finished(events).values()] == ["ok", "ok"]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("lane-")]
+    ray.shutdown()  # Which removes the placement group.
 
 
 def _start(*arguments: str, folder: Path) -> subprocess.Popen[str]:
