@@ -105,6 +105,8 @@ class LanePool:
         self._roster = LaneRoster(limit, surroundings.timeout)
         self._lanes: dict[int, _Lane] = {}
         self._next_look = 0.0
+        self._stopping = False
+        self._hopeless: str | None = None
         for _ in range(min(count, lane_room(surroundings, resources).free)):
             self._begin()
 
@@ -154,45 +156,57 @@ class LanePool:
         for lane in self._lanes.values():
             if lane.is_alive():
                 with contextlib.suppress(Exception):
-                    ray.kill(self._call("controller", lane.index, timeout=5))
+                    self._kill_run(lane.index)
         _join(self._lanes.values(), _CLOSING_SECONDS)
         with contextlib.suppress(Exception):
             ray.kill(self._actor)
 
     def _pump(self, handle: Callable[[Event], bool], interrupted: threading.Event) -> None:
-        stopping = False
         while True:
             if interrupted.is_set():
                 raise KeyboardInterrupt
+            # First: whatever these lanes have still told the dispatcher is then among the events.
+            ended = [lane for lane in self._lanes.values() if not lane.is_alive()]
             events, load = ray.get(self._actor.fetch.remote(_POLL_SECONDS))
             for event in events:
                 self._roster.note(event)
-            events += self._tend(load)
-            # Every event is handled, also those after a request to stop.
-            wishes = [handle(event) for event in events]
-            if not all(wishes) and not stopping:
-                stopping = True
-                self._call("stop")
+            self._pass_on(events, handle)
+            self._pass_on(self._tend(ended, load), handle)
             if not any(load):
                 return
+            if self._hopeless is not None:
+                raise RunAbortedError(f"{self._hopeless}; {load.waiting} cell(s) were not run")
 
-    def _tend(self, load: Load) -> list[LaneMessage]:
+    def _pass_on(self, events: Sequence[Event], handle: Callable[[Event], bool]) -> None:
+        # Every event is handled, also those after a request to stop.
+        wishes = [handle(event) for event in events]
+        if not all(wishes) and not self._stopping:
+            self._stopping = True
+            self._call("stop")
+
+    def _tend(self, ended: Sequence["_Lane"], load: Load) -> list[LaneMessage]:
         """Look after the lanes: those that ended, those that hang, those that are still to begin."""
-        ended = [lane for lane in self._lanes.values() if not lane.is_alive()]
         messages = [message for lane in ended for message in self._ended(lane)]
         for index, cell, text in self._roster.overdue():
             worker = self._call("expel", index, cell.run_id, text)
             if worker is not None:
                 ray.kill(worker)
-        if ended or time.monotonic() > self._next_look:
+        if (ended or time.monotonic() > self._next_look) and not self._stopping:
             self._next_look = time.monotonic() + _LOOK_SECONDS
             room = lane_room(self._surroundings, self._resources)
             messages += self._roster.messages(load, room)
-            if reason := self._roster.hopeless(load, room):
-                raise RunAbortedError(f"{reason}; {load.waiting} cell(s) were not run")
+            self._hopeless = self._roster.hopeless(load, room)
+            for index in self._roster.stuck():
+                self._kill_run(index)
             for _ in range(self._roster.to_start(load, room)):
                 self._begin()
         return messages
+
+    def _kill_run(self, index: int) -> None:
+        """End a lane's run of Ray Train by force."""
+        controller = self._call("controller", index, timeout=5)
+        if controller is not None:
+            ray.kill(controller)
 
     def _begin(self) -> None:
         index, attempt = self._roster.begin()

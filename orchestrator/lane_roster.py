@@ -13,6 +13,8 @@ STARTS_WITHOUT_A_CELL = 3
 """After so many in a row a lane is given up."""
 
 _STARTING_SECONDS = 60.0
+_STUCK_SECONDS = 900.0
+"""Far more than any start takes. Ray can wait for ever for a process on a node that died as it was to start there."""
 _SILENT_SECONDS = 600.0
 _NO_ROOM_SECONDS = 300.0
 """How long a cluster that has lost its last node for lanes may take to get another."""
@@ -113,6 +115,15 @@ class LaneRoster:
             )
             for index, lane in enumerate(self._lanes)
             if lane.cell is not None and now - lane.cell_began > limit
+        ]
+
+    def stuck(self) -> list[int]:
+        """Lanes that, when `messages` was last called, had been starting for so long that they are to begin anew."""
+        now = self._clock()
+        return [
+            index
+            for index in range(len(self._lanes))
+            if now - self._since.get(f"start {index}", now) > _STUCK_SECONDS
         ]
 
     def hopeless(self, load: Load, room: Room) -> str | None:

@@ -174,6 +174,22 @@ def test_a_lane_that_does_not_come_up_is_told(clock: _Clock, cell: Cell) -> None
     assert roster.messages(_load(1, 1), NONE_FREE) == []
 
 
+def test_a_lane_that_never_comes_up_is_to_begin_anew(clock: _Clock, cell: Cell) -> None:
+    roster = LaneRoster(2, None, clock)
+    roster.begin(), roster.begin()
+    roster.note(CellStarted(0, cell))
+    roster.messages(_load(1, 1), NONE_FREE)
+    clock.now += 900
+    roster.messages(_load(1, 1), NONE_FREE)
+    assert roster.stuck() == []
+    clock.now += 1
+    assert roster.stuck() == [1]
+    assert not roster.end(1, failed=True)
+    roster.messages(_load(1, 1), TWO_FREE)
+    assert roster.stuck() == []
+    assert roster.begin() == (1, 1)
+
+
 def test_a_silent_cell_is_told(clock: _Clock, cell: Cell) -> None:
     roster = LaneRoster(1, None, clock)
     roster.begin()
