@@ -12,7 +12,7 @@ from adbench.datasets.base import Modality
 from adbench.orchestrator.request import Budget
 
 _NOT_TRAINING = {"suite", "dataset_params", "modality", "command", "variant", "metric_version", "preset"}
-_NOT_TRAINING |= {"watch", "sweep_id", "selection"}
+_NOT_TRAINING |= {"watch", "sweep_id", "selection", "workers"}
 _METRIC_VERSION = re.compile(r"-m\d+$")
 
 
@@ -53,6 +53,8 @@ class Cell(BaseModel):
     seed: int
     budget: Budget
     image_size: int
+    workers: int = 1
+    """Of the lane, which share every batch."""
     metric_version: int
     preset: tuple[str, ...] = ()
     """Parameters whose value is the method's own choice for this budget and data."""
@@ -77,6 +79,8 @@ class Cell(BaseModel):
             identity["trial"] = "test" if self.watch.test else "val"
         if self.selection != "none":  # Also where an ordinary run has these parameters and this seed.
             identity["tuned"] = self.sweep_id
+        if self.workers > 1:  # What several add up differs in the last bits.
+            identity["workers"] = self.workers
         training = hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:20]
         return with_metric_version(training, self.metric_version)
 

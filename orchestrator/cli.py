@@ -29,7 +29,8 @@ Overrides are KEY=VALUE in Hydra's grammar:
   method.gamma=0.1,0.5          one run for each value
   dataset=folder dataset.root=PATH    your own images
   budget=smoke|quick|full  image_size=256  device=auto|cpu|cuda  out=FOLDER  lanes=auto
-  launcher=ray|inprocess  cpus_per_lane=1  gpus_per_lane=1  address=auto  cell_timeout=600
+  launcher=ray|inprocess  address=auto  workers_per_lane=1  cpus_per_lane=1  gpus_per_lane=1
+  cell_timeout=600
 
 `adbench show suite NAME` prints a suite, `adbench run suite=NAME --cfg` every key and its value.
 """

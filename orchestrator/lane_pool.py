@@ -50,7 +50,8 @@ def lane_pool(
     """
     scratch = tempfile.TemporaryDirectory(prefix="adbench-", ignore_cleanup_errors=True)
     with scratch, ray_session(resources.address):
-        if resources.prefer_gpu and ray.cluster_resources().get("GPU", 0) >= resources.gpus_per_lane:
+        gpus = resources.workers_per_lane * resources.gpus_per_lane
+        if resources.prefer_gpu and ray.cluster_resources().get("GPU", 0) >= gpus:
             surroundings = replace(surroundings, device="cuda")
         fit = lane_count(surroundings, resources)
         pool = LanePool(
@@ -314,7 +315,9 @@ class _Lane(threading.Thread):
                 "surroundings": asdict(self._surroundings),
                 "logs": self._resources.logs,
             },
-            scaling_config=ScalingConfig(num_workers=1, use_gpu=on_gpu, resources_per_worker=each),
+            scaling_config=ScalingConfig(
+                num_workers=self._resources.workers_per_lane, use_gpu=on_gpu, resources_per_worker=each
+            ),
             run_config=RunConfig(
                 name=f"{self._dispatcher}-lane-{self.index}-{self._attempt}",
                 storage_path=self._storage,

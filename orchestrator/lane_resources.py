@@ -11,15 +11,16 @@ from adbench.orchestrator.lane_roster import Room
 from adbench.orchestrator.run_cell import Surroundings
 
 _LANE_MEMORY = 2 * 2**30
-"""Memory in bytes that a lane is expected to need when lanes are counted automatically."""
+"""Memory in bytes that a lane's worker is expected to need when lanes are counted automatically."""
 
 
 @dataclass(frozen=True)
 class RayResources:
-    """Where lanes run and what each takes; ``lanes`` None: as many as fit."""
+    """Where lanes run and what each of their workers takes; ``lanes`` None: as many as fit."""
 
     address: str | None = None
     lanes: int | None = None
+    workers_per_lane: int = 1
     cpus_per_lane: int = 1
     gpus_per_lane: float = 1.0
     storage: str | None = None
@@ -40,36 +41,38 @@ def lane_count(surroundings: Surroundings, resources: RayResources) -> int:
             f"{resources.lanes or 1} lane(s) of {room.needs} each do not fit: the cluster has "
             f"{total.get('CPU', 0):g} CPU and {total.get('GPU', 0):g} GPU",
             allowed=f"lanes=auto, or at most {fit}",
-            remedy="lower lanes=, cpus_per_lane= or gpus_per_lane=, or join a larger cluster (address=)",
+            remedy="lower lanes=, workers_per_lane=, cpus_per_lane= or gpus_per_lane=, or join a larger cluster "
+            "(address=)",
         )
     if resources.lanes is not None:
         return resources.lanes
     if resources.address is None:
-        fit = max(1, min(fit, psutil.virtual_memory().available // _LANE_MEMORY))
+        fit = max(1, min(fit, psutil.virtual_memory().available // (resources.workers_per_lane * _LANE_MEMORY)))
     return fit
 
 
 def lane_room(surroundings: Surroundings, resources: RayResources) -> Room:
     """What the cluster's live nodes hold now."""
-    needs = {"CPU": float(resources.cpus_per_lane)}
+    workers = resources.workers_per_lane
+    each = {"CPU": float(resources.cpus_per_lane)}
     if surroundings.device == "cuda":
-        needs["GPU"] = resources.gpus_per_lane
+        each["GPU"] = resources.gpus_per_lane
     total, free = total_resources_per_node(), available_resources_per_node()
     of_all, left = _sums(total), _sums(free)
     return Room(
-        fit=_hold(total, needs),
-        free=_hold(free, needs),
-        needs=" and ".join(f"{amount:g} {name}" for name, amount in needs.items()),
-        state=" and ".join(f"{left.get(name, 0):g} of {of_all.get(name, 0):g} {name} free" for name in needs),
+        fit=_hold(total, each) // workers,
+        free=_hold(free, each) // workers,
+        needs=" and ".join(f"{workers * amount:g} {name}" for name, amount in each.items()),
+        state=" and ".join(f"{left.get(name, 0):g} of {of_all.get(name, 0):g} {name} free" for name in each),
     )
 
 
 _Nodes = Mapping[str, Mapping[str, float]]
 
 
-def _hold(nodes: _Nodes, needs: Mapping[str, float]) -> int:
-    """How many lanes fit, each within one node."""
-    return sum(min(int(node.get(name, 0) / amount) for name, amount in needs.items()) for node in nodes.values())
+def _hold(nodes: _Nodes, each: Mapping[str, float]) -> int:
+    """How many workers fit, each within one node."""
+    return sum(min(int(node.get(name, 0) / amount) for name, amount in each.items()) for node in nodes.values())
 
 
 def _sums(nodes: _Nodes) -> dict[str, float]:

@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from adbench.orchestrator.cell import Cell
 from adbench.orchestrator.dispatcher import Dispatcher
+from adbench.orchestrator.errors import CellStoppedError
 from adbench.orchestrator.events import Event
-from adbench.orchestrator.run_cell import CellStoppedError, Surroundings, run_cell
+from adbench.orchestrator.run_cell import Surroundings, run_cell
 
 _LANE = 0
 

@@ -110,6 +110,7 @@ def _template(
         "preset": _preset(config, request, dataset, category),
         "budget": request.budget,
         "image_size": request.pixels(),
+        "workers": request.workers_per_lane,
         "metric_version": METRIC_VERSION,
         "files": {key: hash_path(path) for key, path in config.input_files().items()},
         "command": reproduce_command(request, str(data["dataset"]), dataset, category, method, config),

@@ -35,6 +35,7 @@ def reproduce_command(
         f"budget={request.budget}",
         f"image_size={request.pixels()}",
         f"split_seed={request.split_seed}",
+        *([f"workers_per_lane={request.workers_per_lane}"] if request.workers_per_lane != 1 else []),
         *([f"cpus_per_lane={request.cpus_per_lane}"] if request.cpus_per_lane != 1 else []),
         *_differences("method", config, expected.model_dump(), _set_by_suite(request.methods, method)),
         *_differences(

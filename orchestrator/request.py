@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from adbench.benchmark_suites.claims import Claim
 from adbench.reports.schema import METRIC_COLUMNS
@@ -88,9 +88,18 @@ class Request(_Frozen):
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: CUDA where there is one")
     launcher: Literal["ray", "inprocess"] = Field(default="ray", description="inprocess: one by one, for debugging")
     lanes: int | Literal["auto"] = Field(default="auto", description="how many cells run at a time")
-    workers_per_lane: Literal[1] = Field(default=1, description="Ray Train workers of a lane")
-    cpus_per_lane: int = Field(default=1, ge=1, le=1024, description="processors, and torch threads, of a lane")
-    gpus_per_lane: float = Field(default=1.0, gt=0.0, le=64.0, description="GPUs of a lane where CUDA is used")
+    workers_per_lane: int = Field(
+        default=1, ge=1, le=1024, description="Ray Train workers of a lane, which share every batch of a training"
+    )
+    cpus_per_lane: int = Field(
+        default=1, ge=1, le=1024, description="processors, and torch threads, of each worker of a lane"
+    )
+    gpus_per_lane: float = Field(
+        default=1.0,
+        gt=0.0,
+        le=64.0,
+        description="GPUs of each worker of a lane where CUDA is used; a fraction only if it has one worker",
+    )
     address: str | None = Field(default=None, description="a Ray cluster to join: auto, or HOST:PORT")
     cell_timeout: float | None = Field(
         default=None,
@@ -128,6 +137,21 @@ class Request(_Frozen):
         if isinstance(lanes, int) and lanes < 1:
             raise ValueError("auto, or a whole number from 1 on")
         return lanes
+
+    @field_validator("workers_per_lane")
+    @classmethod
+    def _one_process(cls, workers: int, info: ValidationInfo) -> int:
+        if workers > 1 and info.data.get("launcher") == "inprocess":
+            raise ValueError("1 with launcher=inprocess, which has one process; more with launcher=ray")
+        return workers
+
+    @field_validator("gpus_per_lane")
+    @classmethod
+    def _whole_gpus(cls, gpus: float, info: ValidationInfo) -> float:
+        workers = info.data.get("workers_per_lane", 1)
+        if workers > 1 and gpus % 1:  # NCCL refuses two workers on one GPU.
+            raise ValueError(f"a whole number with workers_per_lane={workers}; a fraction with workers_per_lane=1")
+        return gpus
 
     def pixels(self) -> int:
         """The side of the images that methods see."""

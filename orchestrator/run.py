@@ -235,6 +235,7 @@ def ray_resources(request: Request) -> "RayResources":
     return RayResources(
         address=address,
         lanes=None if request.lanes == "auto" else request.lanes,
+        workers_per_lane=request.workers_per_lane,
         cpus_per_lane=request.cpus_per_lane,
         gpus_per_lane=request.gpus_per_lane,
         storage=f"{request.out.rstrip('/')}/logs/ray" if address else None,

@@ -8,7 +8,7 @@ import shutil
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +29,7 @@ from adbench.methods.registry import method_class
 from adbench.orchestrator import environment
 from adbench.orchestrator.cell import Cell, Watch, canonical_json
 from adbench.orchestrator.evaluation import Judge, image_level, image_scores, keep_gallery
+from adbench.orchestrator.lane_group import ALONE, LaneGroup, Report
 from adbench.orchestrator.record import cell_facts
 from adbench.reports.schema import (
     EVAL_SPLITS,
@@ -43,12 +44,6 @@ from adbench.reports.schema import (
 
 _FEW = 10
 """Training images below which a run carries a warning."""
-
-Report = Callable[[int, Mapping[str, float]], None]
-
-
-class CellStoppedError(BaseException):
-    """The run was asked to stop: the cell leaves no row. No Exception, so that no method swallows it."""
 
 
 class CellTimeoutError(RuntimeError):
@@ -82,10 +77,16 @@ class _Progress:
     notes: list[str] = field(default_factory=list)
 
 
-def run_cell(cell: Cell, surroundings: Surroundings, report: Report = lambda step, values: None) -> RunResult:
+def run_cell(
+    cell: Cell,
+    surroundings: Surroundings,
+    report: Report = lambda step, values: None,
+    group: LaneGroup = ALONE,
+) -> RunResult:
     """Split, fit, predict, judge. Never raises for what the cell itself does: a failure is a `failed` result.
 
-    ``report(step, values)`` is called once an epoch and may raise CellStoppedError to abandon the cell.
+    ``report(step, values)`` is called once an epoch and may raise CellStoppedError to abandon the cell. All processes
+    of ``group`` call this with the same cell; the result of a follower, which only fits, holds no metrics.
     """
     started = datetime.now(UTC)
     progress = _Progress()
@@ -94,7 +95,7 @@ def run_cell(cell: Cell, surroundings: Surroundings, report: Report = lambda ste
     memory = _PeakMemory(surroundings.device)
     try:
         with memory, kept_in(Path(surroundings.cache_dir) if surroundings.cache_dir else None):
-            _execute(cell, surroundings, report, progress)
+            _execute(cell, surroundings, report, group, progress)
     except Exception as failure:  # Whatever a method raises is a recorded row, not a lost suite.
         status, error = "failed", _explain(failure)
     record = RunRecord(
@@ -105,7 +106,7 @@ def run_cell(cell: Cell, surroundings: Surroundings, report: Report = lambda ste
         peak_rss_mb=memory.rss_mb,
         peak_vram_mb=memory.vram_mb,
         device=surroundings.device,
-        world_size=1,
+        world_size=group.size,
         started_at=started,
         finished_at=datetime.now(UTC),
         hardware=_hardware(surroundings.device),
@@ -122,7 +123,9 @@ def run_cell(cell: Cell, surroundings: Surroundings, report: Report = lambda ste
     )
 
 
-def _execute(cell: Cell, surroundings: Surroundings, report: Report, progress: _Progress) -> None:
+def _execute(cell: Cell, surroundings: Surroundings, report: Report, group: LaneGroup, progress: _Progress) -> None:
+    if group.size != cell.workers:
+        raise RuntimeError(f"planned for {cell.workers} worker(s) and run by {group.size}: run_id would not be true")
     _make_deterministic(cell.seed, surroundings.threads)
     dataset = _opened(cell.dataset, canonical_json(cell.dataset_params))
     if dataset.fingerprint(cell.category) != cell.fingerprint:
@@ -136,7 +139,7 @@ def _execute(cell: Cell, surroundings: Surroundings, report: Report, progress: _
     _note_split(split, config.labelled_request()[0], progress)
     cache = Cache(Path(surroundings.cache_dir) if surroundings.cache_dir else None)
     judged: tuple[EvalSplit, ...] = ("val",) if cell.watch and not cell.watch.test else EVAL_SPLITS
-    roles: tuple[Role, ...] = ("train", "labelled", *judged)
+    roles: tuple[Role, ...] = ("train", "labelled", *(judged if group.leads else ()))
     sets: dict[str, ImageSet] = {
         role: ImageSet(dataset, cell.category, split.of(role), cell.image_size, cache) for role in roles
     }
@@ -147,19 +150,22 @@ def _execute(cell: Cell, surroundings: Surroundings, report: Report, progress: _
         device=torch.device(surroundings.device),
         image_size=cell.image_size,
         cache=cache,
-        report=_recorder(progress, report, surroundings.timeout),
+        report=_recorder(progress, report, surroundings.timeout if group.leads else None),
         # A trial starts anew: a resumed one would pass watched shares of the training with a later state.
         checkpoint_dir=Path(surroundings.scratch) / cell.run_id if surroundings.scratch and not cell.watch else None,
         code_version=environment.code_version(),
         notes=progress.notes,
     )
     method: Method = method_class(cell.method)(config, context)
-    if cell.watch is not None and cell.watch.shares:
+    if cell.watch is not None and cell.watch.shares and group.leads:
         watched = {split: sets[split] for split in judged}
         context.report = _watcher(cell.watch, method, watched, judge, context.report)
+    context.report = group.agreed(context.report)
     began = time.perf_counter()
     method.fit(sets["train"], sets["labelled"])
     _synchronise(surroundings.device)
+    if not group.leads:
+        return
     # Features that another cell computed, or epochs of an attempt that was killed, must not make it look cheap.
     spared = cache.borrowed_feature_seconds + context.resumed_seconds
     progress.facts["fit_seconds"] = time.perf_counter() - began + spared
@@ -284,6 +290,8 @@ def _explain(failure: Exception) -> str:
             f"{text}\nThe GPU's memory was exhausted: give each lane more of it (gpus_per_lane=1), or lower "
             "method.batch_size or image_size."
         )
+    if "/gloo/" in str(failure):  # Its errors have no type of their own.
+        return f"{text}\nAnother worker of the lane does not answer: killed, out of memory, crashed, or stuck."
     return text
 
 

@@ -130,7 +130,7 @@ def _seconds(request: Request, pool: LanePool) -> float | None:
     if spec.gpu_hours is not None:
         if pool.device != "cuda":
             raise RequestError("search.gpu_hours counts GPUs, and the cluster has none", remedy="give search.hours=")
-        limits.append(3600 * spec.gpu_hours / (pool.size * request.gpus_per_lane))
+        limits.append(3600 * spec.gpu_hours / (pool.size * request.workers_per_lane * request.gpus_per_lane))
     return min(limits, default=None)
 
 

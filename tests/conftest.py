@@ -1,7 +1,11 @@
 """Fixtures that more than one room's tests use."""
 
 import hashlib
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -192,3 +196,24 @@ def own_cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
         folder = tmp_path_factory.mktemp("adbench-cache")
         patch.setenv("ADBENCH_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session")
+def two_processes() -> Callable[[str, Path], AbstractContextManager[None]]:
+    """The runner of a script as two processes that meet each other; see _two_processes."""
+    return _two_processes
+
+
+@contextmanager
+def _two_processes(script: str, folder: Path) -> Iterator[None]:
+    """``python script folder RANK`` for ranks 0 and 1 beside the block; both must have succeeded after it."""
+    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    workers = [
+        subprocess.Popen([sys.executable, script, str(folder), str(rank)], env=environment) for rank in range(2)
+    ]
+    try:
+        yield
+        assert [worker.wait(500) for worker in workers] == [0, 0]
+    finally:
+        for worker in workers:
+            worker.kill()

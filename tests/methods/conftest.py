@@ -1,10 +1,6 @@
 """A small set of images on which every method can be trained within seconds."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,27 +61,6 @@ def tiny_sets(
 def tiny_sets_of_folder() -> Callable[[Path, int], TinySets]:
     """The maker of tiny sets from a folder."""
     return tiny_sets_of
-
-
-@pytest.fixture(scope="session")
-def two_processes() -> Callable[[str, Path], AbstractContextManager[None]]:
-    """The runner of a script as two processes that meet each other; see _two_processes."""
-    return _two_processes
-
-
-@contextmanager
-def _two_processes(script: str, folder: Path) -> Iterator[None]:
-    """``python script folder RANK`` for ranks 0 and 1 beside the block; both must have succeeded after it."""
-    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
-    workers = [
-        subprocess.Popen([sys.executable, script, str(folder), str(rank)], env=environment) for rank in range(2)
-    ]
-    try:
-        yield
-        assert [worker.wait(500) for worker in workers] == [0, 0]
-    finally:
-        for worker in workers:
-            worker.kill()
 
 
 def tiny_sets_of(root: Path, size: int) -> TinySets:

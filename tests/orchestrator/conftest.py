@@ -17,6 +17,7 @@ FAULTY_METHODS = '''
 import ctypes, os, signal, time
 from typing import Annotated, ClassVar, Literal
 import torch
+import torch.distributed as dist
 from pydantic import Field
 from adbench.methods.base import Choice, Method, MethodConfig, Search
 from adbench.methods.training import train
@@ -79,6 +80,25 @@ class Brightness(_Base):
         self.context.report(1, {"loss": 0.5})
 
 
+class _OnTwo(_Base):
+    """A method whose second process fails while the first waits for it in a step."""
+    def fit(self, train_images, labelled):
+        self.context.report(1, {"loss": 0.5})
+        if dist.get_rank() == 1:
+            self.fail()
+        dist.all_reduce(torch.ones(1))
+
+
+class SecondRaises(_OnTwo):
+    def fail(self):
+        raise RuntimeError("deliberate failure of the second")
+
+
+class SecondDies(_OnTwo):
+    def fail(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 class GuessConfig(MethodConfig):
     mix: Annotated[float, Search(0.0, 1.0)] = Field(default=0.5, ge=0.0, le=1.0)
     sign: Annotated[Literal["bright", "dark"], Choice(("bright", "dark"))] = "dark"
@@ -123,10 +143,11 @@ def faulty_methods(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     info = folder / "adbench_faulty-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: adbench-faulty\nVersion: 1.0\n")
-    lines = [
-        f"{name.lower()} = adbench_faulty:{name}"
-        for name in ("Raises", "Dies", "Slow", "Paced", "Hangs", "Talks", "Brightness", "Guess")
-    ]
+    names = (
+        *("Raises", "Dies", "Slow", "Paced", "Hangs", "Talks", "Brightness", "Guess"),
+        *("SecondRaises", "SecondDies"),
+    )
+    lines = [f"{name.lower()} = adbench_faulty:{name}" for name in names]
     (info / "entry_points.txt").write_text("[adbench.methods]\n" + "\n".join(lines) + "\n")
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), *([before] if before else [])])

@@ -198,6 +198,16 @@ def test_a_wait_of_a_dead_worker_takes_no_cell() -> None:
     asyncio.run(scene())
 
 
+def test_of_several_failures_of_one_cell_the_first_counts() -> None:
+    (cell,) = _cells(1)
+    dispatcher = Dispatcher([cell])
+    dispatcher.next_cell(0)
+    for error in ("out of memory", "the other worker does not answer"):
+        dispatcher.finish(0, lost_cell(cell, error))
+    finished = [event for event in dispatcher.fetch() if isinstance(event, CellFinished)]
+    assert [event.result.record.error for event in finished] == ["out of memory"]
+
+
 def test_a_lost_cell_is_a_failed_row_that_stands_alone() -> None:
     (cell,) = _cells(1)
     before = datetime.now(UTC)

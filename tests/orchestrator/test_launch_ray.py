@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 import ray
 
-from adbench.orchestrator import lane_pool, lane_roster
-from adbench.orchestrator.events import CellFinished, CellProgress, CellStarted, Event, LaneMessage
-from adbench.orchestrator.lane_resources import RayResources
+from adbench.orchestrator import lane_pool, lane_resources, lane_roster
+from adbench.orchestrator.events import CellAbandoned, CellFinished, CellProgress, CellStarted, Event, LaneMessage
+from adbench.orchestrator.lane_resources import RayResources, lane_count
 from adbench.orchestrator.launch_inprocess import launch_inprocess
 from adbench.orchestrator.launch_ray import launch_ray
 from adbench.orchestrator.plan import Plan
@@ -93,6 +93,55 @@ def test_a_lane_leaves_a_log(plan_of: PlanOf, here: Surroundings, one_ray: None,
     assert all(f"start {cell.run_id} {cell.label}" in text for cell in cells)
 
 
+def test_two_workers_of_a_lane_find_what_one_finds(plan_of: PlanOf, here: Surroundings, one_ray: None) -> None:
+    # So many labelled anomalies that both workers get equally many.
+    arguments = ("suite=smoke", "category=weave", "method.epochs=3", "method.anomaly_ratio=0.25")
+    cells = plan_of(*arguments, "workers_per_lane=2").cells
+    together: list[Event] = []
+    alone: list[Event] = []
+    launch_ray(cells, here, RayResources(workers_per_lane=2), _collect(together))
+    launch_inprocess(plan_of(*arguments).cells, here, _collect(alone))
+    ours, theirs = ({event.cell.method: event.result for event in _finished(e).values()} for e in (together, alone))
+    assert set(ours) == set(theirs) == {"recon", "ckaad"}
+    for method, result in ours.items():
+        other = theirs[method]
+        assert (result.record.status, result.record.world_size) == ("ok", 2), result.record.error
+        assert (other.record.status, other.record.world_size) == ("ok", 1), other.record.error
+        assert result.record.run_id != other.record.run_id
+        assert [step for step, *_ in result.history] == [step for step, *_ in other.history]
+        for mine, single in zip(result.images, other.images, strict=True):
+            # Adam's first steps follow the sign of a gradient, and the adversary's gradients are often nearly zero.
+            tolerance = {"recon": 1e-5, "ckaad": 0.03}[method] * float(np.ptp(single.scores))
+            np.testing.assert_allclose(mine.scores, single.scores, rtol=0, atol=tolerance, err_msg=method)
+    assert {event.lane for event in together if isinstance(event, CellStarted)} == {0}
+
+
+def test_a_failure_of_the_second_worker_costs_one_cell(plan_of: PlanOf, here: Surroundings, one_ray: None) -> None:
+    methods = "method=secondraises,seconddies,raises,brightness"
+    cells = plan_of("suite=smoke", methods, "category=weave", "workers_per_lane=2").cells
+    events: list[Event] = []
+    launch_ray(cells, here, RayResources(lanes=1, workers_per_lane=2), _collect(events))
+    assert sum(isinstance(event, CellFinished) for event in events) == len(cells)
+    errors = {event.cell.method: event.result.record.error for event in _finished(events).values()}
+    assert errors.keys() == {"secondraises", "seconddies", "raises", "brightness"}
+    assert (errors["secondraises"] or "").endswith("RuntimeError: deliberate failure of the second")
+    assert "died" in (errors["seconddies"] or "") or "does not answer" in (errors["seconddies"] or "")
+    assert (errors["raises"] or "").endswith("RuntimeError: deliberate failure")
+    assert errors["brightness"] is None
+
+
+def test_a_stop_reaches_both_workers_of_a_lane(plan_of: PlanOf, here: Surroundings, one_ray: None) -> None:
+    cells = plan_of("suite=smoke", "method=slow,brightness", "category=weave", "workers_per_lane=2").cells
+    events: list[Event] = []
+
+    def stop_amid_the_first(event: Event) -> bool:
+        events.append(event)
+        return not isinstance(event, CellProgress)
+
+    launch_ray(cells, here, RayResources(lanes=1, workers_per_lane=2), stop_amid_the_first)
+    assert [type(event) for event in events if not isinstance(event, CellProgress)] == [CellStarted, CellAbandoned]
+
+
 def test_a_stop_hands_out_nothing_more(plan_of: PlanOf, here: Surroundings, one_ray: None) -> None:
     cells = plan_of("suite=smoke", "method=brightness,slow", "category=weave").cells
     events: list[Event] = []
@@ -110,8 +159,22 @@ def test_lanes_that_do_not_fit_are_refused(plan_of: PlanOf, here: Surroundings, 
 
     cells = plan_of("suite=smoke").cells
     cpus = int(ray.cluster_resources()["CPU"])
-    with pytest.raises(RequestError, match="do not fit"):
-        launch_ray(cells, here, RayResources(lanes=cpus + 1), lambda event: True)
+    for resources in (RayResources(lanes=cpus + 1), RayResources(lanes=1, workers_per_lane=cpus + 1)):
+        with pytest.raises(RequestError, match="do not fit"):
+            launch_ray(cells, here, resources, lambda event: True)
+
+
+def test_every_worker_of_a_lane_counts(here: Surroundings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker lies on one node; those of a lane may lie on several."""
+    nodes = {"one": {"CPU": 16.0, "GPU": 4.0}, "other": {"CPU": 16.0, "GPU": 4.0}}
+    monkeypatch.setattr(lane_resources, "total_resources_per_node", lambda: nodes)
+    monkeypatch.setattr(lane_resources, "available_resources_per_node", lambda: nodes)
+    on_gpus = replace(here, device="cuda")
+    two = RayResources(address="auto", workers_per_lane=2)
+    assert lane_count(here, replace(two, cpus_per_lane=3)) == 5
+    assert lane_count(on_gpus, two) == 4
+    assert lane_count(on_gpus, replace(two, gpus_per_lane=2.0)) == 2
+    assert lane_count(on_gpus, replace(two, workers_per_lane=8, cpus_per_lane=4)) == 1
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from adbench.benchmark_suites.suites import suite_names
 from adbench.datasets.errors import RequestError
 from adbench.datasets.file_index import hash_path
+from adbench.orchestrator.cell import Cell
 from adbench.orchestrator.plan import Plan
 
 PlanOf = Callable[..., Plan]
@@ -47,11 +48,37 @@ def test_identity_is_what_changes_numbers_and_nothing_else(plan_of: PlanOf, tmp_
 
     base = run_id()
     same = ["device=cpu", f"out={tmp_path}", "lanes=1", "launcher=inprocess", "cell_timeout=9", "method.gamma=0.5"]
+    same += ["workers_per_lane=1", "cpus_per_lane=2"]
     assert all(run_id(override) == base for override in same)
     other = ["seed=1", "budget=quick", "image_size=96", "method.gamma=0.4", "split_seed=1", "dataset.contrast=0.9"]
+    other += ["workers_per_lane=2", "workers_per_lane=3"]
     ids = [run_id(override) for override in other]
     # phantom assigns every role itself, so another split seed changes only which anomalies are labelled.
     assert len({base, *ids}) == len(ids) + 1
+
+
+def test_one_worker_changes_no_recorded_run_id() -> None:
+    """The literal one is of a time when every lane had one worker."""
+    cell = Cell(
+        suite="s",
+        method="recon",
+        method_version="1",
+        params={"lr": 0.001},
+        dataset="phantom",
+        dataset_params={},
+        category="weave",
+        modality="industrial",
+        fingerprint="f",
+        split_seed=0,
+        split_hash="h",
+        seed=0,
+        budget="smoke",
+        image_size=64,
+        metric_version=1,
+        command="adbench run",
+    )
+    assert cell.run_id == "6d803dc226698664fa58-m1"
+    assert Cell(**{**cell.model_dump(), "workers": 2}).run_id != cell.run_id
 
 
 def test_two_suites_share_the_same_cell(plan_of: PlanOf, tmp_path: Path) -> None:
@@ -88,6 +115,7 @@ def test_the_command_of_a_cell_makes_the_same_cell(
         plan_of(f"suite={suite}"),
         plan_of(f"suite={suite}", "dataset.extent=1", "method.gamma=0.5,0.2"),
         plan_of("suite=quickstart", "dataset=phantom", "category=kit", "dataset.size=256", "cpus_per_lane=2"),
+        plan_of("suite=smoke", "category=weave", "workers_per_lane=2"),
         plan_of("suite=quickstart", "dataset=folder", f"dataset.root={odd}"),
     ]
     for cell in (cell for plan in plans for cell in plan.cells):

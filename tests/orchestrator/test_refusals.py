@@ -53,6 +53,12 @@ def _refused(result: Result, *expected: str) -> None:
         (["suite=smoke", "budget=fast"], ["budget=fast", "smoke or quick or full"]),
         (["suite=smoke", "rank_by=accuracy"], ["rank_by=accuracy", "image_auroc"]),
         (["suite=smoke", "lanes=0"], ["lanes=0"]),
+        (["suite=smoke", "workers_per_lane=0"], ["workers_per_lane=0", "at least 1"]),
+        (
+            ["suite=smoke", "launcher=inprocess", "workers_per_lane=2"],
+            ["workers_per_lane=2", "1 with launcher=inproc"],
+        ),
+        (["suite=smoke", "workers_per_lane=2", "gpus_per_lane=0.5"], ["gpus_per_lane=0.5", "workers_per_lane=1"]),
         (["suite=smoke", "cell_timeout=-3"], ["cell_timeout=-3", "above 0"]),
         (["suite=smoke", "dataset=folder"], ["dataset.root=PATH"]),
         (["suite=smoke", "dataset=folder", "dataset.root=nowhere"], ["nowhere does not exist", "train/good"]),

@@ -15,8 +15,9 @@ from torch import Tensor
 from adbench.methods.ckaad import CKAAD
 from adbench.methods.fuzzy_rules import rules_path
 from adbench.orchestrator.cell import Cell, Watch
+from adbench.orchestrator.errors import CellStoppedError
 from adbench.orchestrator.plan import Plan
-from adbench.orchestrator.run_cell import CellStoppedError, Surroundings, run_cell
+from adbench.orchestrator.run_cell import Surroundings, run_cell
 from adbench.reports.schema import RunResult
 
 PlanOf = Callable[..., Plan]
@@ -196,6 +197,15 @@ def test_changed_images_are_refused(plan_of: PlanOf, here: Surroundings, faulty_
     result = run_cell(cell.model_copy(update={"fingerprint": "other"}), here)
     assert result.record.status == "failed"
     assert "fingerprint" in (result.record.error or "")
+
+
+def test_another_number_of_workers_than_planned_is_refused(
+    plan_of: PlanOf, here: Surroundings, faulty_methods: Path
+) -> None:
+    (cell,) = plan_of("suite=smoke", "method=brightness", "category=weave", "workers_per_lane=2").cells
+    record = run_cell(cell, here).record
+    assert record.status == "failed"
+    assert "planned for 2 worker(s) and run by 1" in (record.error or "")
 
 
 def test_without_masks_pixel_metrics_are_null_not_zero(
