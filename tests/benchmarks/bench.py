@@ -53,6 +53,24 @@ def _methods() -> str:
         return methods_report(Path(folder))
 
 
+def _lanes() -> str:
+    from bench_lanes import lanes_report
+
+    return lanes_report()
+
+
+def _idle() -> str:
+    from bench_idle import idle_report
+
+    return idle_report()
+
+
+def _queue() -> str:
+    from bench_queue import queue_report
+
+    return queue_report()
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "metrics": _metrics,
     "gpu": _gpu,
@@ -60,6 +78,9 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "bootstrap": _bootstrap,
     "pipeline": _pipeline,
     "methods": _methods,
+    "lanes": _lanes,
+    "idle": _idle,
+    "queue": _queue,
 }
 
 
