@@ -85,8 +85,8 @@ class Job:
 class Clock:
     """Notes when cells began and ended, beside the recorder that keeps their results.
 
-    Of a finished cell `run_cell` itself tells; of one that a search stopped, which leaves no row, when the driver heard
-    of it.
+    Of a finished cell `run_cell` itself tells. One that a search stopped leaves no row: of it counts when the driver
+    heard.
     """
 
     recorder: Recorder
@@ -146,7 +146,7 @@ def plan_of(overrides: Sequence[str], folder: Path) -> Plan:
 
 
 def serve(plan: Plan, first: Sequence[Cell] = ()) -> Served:
-    """Have lanes serve the cells ``first``, as `adbench run` does, then a search over ``plan``, as `adbench sweep` does.
+    """Have lanes serve the cells ``first``, as `adbench run` does, then a search over ``plan``, as `adbench sweep`.
 
     Raises RuntimeError if a cell fails.
     """

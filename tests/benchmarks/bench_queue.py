@@ -1,7 +1,12 @@
 """What a driver needs for very many cells: time and memory to plan and queue them, and how busy 1,000 lanes are."""
 
+import itertools
+import json
+import pickle
+import resource
 import subprocess
 import sys
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,8 +22,10 @@ PLAN_SECONDS, MEMORY, BUSY = 10.0, 2e9, 0.95
 
 @dataclass(frozen=True)
 class Queued:
-    """Seconds to plan ``cells``, to put them before a dispatcher, to have it hand all out, and to send them to another
-    process; ``peak`` bytes of the process that did it; ``busy`` share of the lanes' simulated time."""
+    """Seconds to plan ``cells``, to queue them in a dispatcher, to have it hand all out, and to send them elsewhere.
+
+    ``peak`` bytes of the process that did it; ``busy`` share of the simulated lanes' time.
+    """
 
     cells: int
     plan: float
@@ -58,18 +65,12 @@ def queue_report(cells: int = CELLS, lanes: int = LANES) -> str:
 
 def json_of(text: str) -> dict[str, float | int]:
     """The last line, read as JSON."""
-    import json
-
     found: dict[str, float | int] = json.loads(text.splitlines()[-1])
     return found
 
 
 def measure(wanted: int, lanes: int) -> Queued:
     """Do it in this process; its peak memory is that of the whole process, imports and the pickled cells included."""
-    import pickle
-    import resource
-    import time
-
     from adbench.orchestrator.cell import Cell
     from adbench.orchestrator.compose import compose
     from adbench.orchestrator.dispatcher import Dispatcher
@@ -99,11 +100,9 @@ def measure(wanted: int, lanes: int) -> Queued:
         raise RuntimeError("cells were lost")
     times.append(time.perf_counter())
     schedule = simulate(cells, dict.fromkeys((cell.run_id for cell in cells), CELL_SECONDS), lanes)
-    seconds = [after - before for before, after in zip(times, times[1:], strict=False)]
+    seconds = [after - before for before, after in itertools.pairwise(times)]
     return Queued(len(cells), *seconds, peak=peak, busy=1 - schedule.idle)
 
 
 if __name__ == "__main__":
-    import json
-
     sys.stdout.write(f"{json.dumps(asdict(measure(int(sys.argv[1]), int(sys.argv[2]))))}\n")

@@ -4,7 +4,7 @@ import hydra
 from omegaconf import DictConfig
 
 
-@hydra.main(version_base=None, config_path=None)
+@hydra.main(version_base=None, config_path=None)  # type: ignore[untyped-decorator]
 def empty(config: DictConfig) -> None:
     """What Hydra calls for each job."""
 
