@@ -1,6 +1,5 @@
 """What a driver needs for very many cells: time and memory to plan and queue them, and how busy 1,000 lanes are."""
 
-import itertools
 import json
 import pickle
 import resource
@@ -41,7 +40,7 @@ def queue_report(cells: int = CELLS, lanes: int = LANES) -> str:
     load = OthersLoad()
     command = [sys.executable, str(Path(__file__).resolve()), str(cells), str(lanes)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    found = Queued(**json_of(done.stdout))
+    found = Queued(**json.loads(done.stdout))
     rows = [
         ["planning them", f"{found.plan:.3g} s", f"< {PLAN_SECONDS:g} s", met(found.plan < PLAN_SECONDS)],
         ["queueing them in the dispatcher", f"{found.queue:.3g} s", "", ""],
@@ -63,12 +62,6 @@ def queue_report(cells: int = CELLS, lanes: int = LANES) -> str:
     return f"{load.line()}\n{table([f'{found.cells} cells', 'measured', 'target', ''], rows)}"
 
 
-def json_of(text: str) -> dict[str, float | int]:
-    """The last line, read as JSON."""
-    found: dict[str, float | int] = json.loads(text.splitlines()[-1])
-    return found
-
-
 def measure(wanted: int, lanes: int) -> Queued:
     """Do it in this process; its peak memory is that of the whole process, imports and the pickled cells included."""
     from adbench.orchestrator.cell import Cell
@@ -83,25 +76,32 @@ def measure(wanted: int, lanes: int) -> Queued:
         return make_plan(compose(parsed), parsed).cells
 
     each = len(plan(1))  # Also opens the data once: what is measured is planning, not drawing or hashing images.
-    times = [time.perf_counter()]
+    start = time.perf_counter()
     cells = plan(-(-wanted // each))
-    times.append(time.perf_counter())
+    planned = time.perf_counter()
     dispatcher = Dispatcher(cells)
-    times.append(time.perf_counter())
+    queued = time.perf_counter()
     for turn in range(len(cells)):
         dispatcher.abandon(turn % lanes)
         if dispatcher.next_cell(turn % lanes) is None:
             raise RuntimeError("the dispatcher ran out of cells")
         dispatcher.fetch()
-    times.append(time.perf_counter())
+    handed_out = time.perf_counter()
     sent = pickle.dumps(list(cells))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Here, because another process unpickles them.
     if len(pickle.loads(sent)) != len(cells):
         raise RuntimeError("cells were lost")
-    times.append(time.perf_counter())
+    received = time.perf_counter()
     schedule = simulate(cells, dict.fromkeys((cell.run_id for cell in cells), CELL_SECONDS), lanes)
-    seconds = [after - before for before, after in itertools.pairwise(times)]
-    return Queued(len(cells), *seconds, peak=peak, busy=1 - schedule.idle)
+    return Queued(
+        cells=len(cells),
+        plan=planned - start,
+        queue=queued - planned,
+        hand_out=handed_out - queued,
+        send=received - handed_out,
+        peak=peak,
+        busy=1 - schedule.idle,
+    )
 
 
 if __name__ == "__main__":

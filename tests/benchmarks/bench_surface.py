@@ -76,7 +76,7 @@ class Surface:
         """What a training with this setting would reach."""
         place = coordinates(self._space, setting)
         near = np.argsort(((self._places - place) ** 2).sum(axis=1), kind="stable")
-        recorded = self._curves[near[0]]
+        recorded = self._curves[int(near[0])]
         if self._way == "nearest":
             return recorded
         missed = self._values - self._foretold["forest"]
@@ -148,7 +148,7 @@ def read(path: Path) -> tuple[list[str], dict[str, Curve]]:
     """The overrides that a surface was recorded with, and its curves by settings as canonical JSON."""
     rows = pd.read_parquet(path)
     overrides: list[str] = json.loads(rows["overrides"].iloc[0])
-    curves = {
+    curves: dict[str, Curve] = {
         str(setting): [Point(*map(float, point)) for point in group[["share", "value", "seconds"]].to_numpy()]
         for setting, group in rows.groupby("setting", sort=False)
     }

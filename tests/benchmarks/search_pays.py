@@ -1,6 +1,6 @@
 """Whether a search pays: how much less compute it takes to find what random trials find.
 
-    python tests/benchmarks/search_pays.py record FILE suite=elpv method=ckaad category=mono [key=value ...]
+    python tests/benchmarks/search_pays.py record FILE suite=elpv method=ckaad category=mono seed=0 [key=value ...]
     python tests/benchmarks/search_pays.py replay FILE [FILE ...]
 
 `record` draws settings at random from the method's own search space, trains each on lanes, and keeps what it reached
@@ -30,7 +30,7 @@ from adbench.orchestrator.overrides import parse_overrides
 from adbench.orchestrator.plan import make_plan
 from adbench.orchestrator.run import RunOptions, ray_resources, surroundings_of
 from adbench.orchestrator.search_space import decoded, draw
-from adbench.orchestrator.study import make_sampler
+from adbench.orchestrator.study import Sampler, make_sampler
 from adbench.orchestrator.sweep import Search, _scheduler, searches
 from adbench.orchestrator.trial import TrialJob, trial_cells
 from bench_replay import Trace, replay
@@ -46,7 +46,12 @@ SHARE = 1 / 3
 PATIENCE = 3.0
 """A search that has not got there with so many times the compute of the random trials is given up."""
 
-CONTENDERS = (("random", "none"), ("random", "asha"), ("tpe", "none"), ("tpe", "asha"))
+CONTENDERS: tuple[tuple[Sampler, str], ...] = (
+    ("random", "none"),
+    ("random", "asha"),
+    ("tpe", "none"),
+    ("tpe", "asha"),
+)
 WAYS: tuple[Way, ...] = ("forest", "nearest")
 
 
@@ -55,7 +60,7 @@ def search_of(overrides: Sequence[str]) -> Search:
     parsed = parse_overrides(list(overrides))
     found = searches(make_plan(compose(parsed), parsed), parsed.method_params)
     if len(found) != 1 or len(found[0].cells) != 1:
-        raise ValueError("a surface is of one method, dataset, category and seed: name one of each")
+        raise ValueError("a surface is of one method, dataset, category and seed: name one of each (seed=0)")
     return found[0]
 
 
