@@ -106,7 +106,7 @@ def search_overhead(served: Served) -> Overhead:
 def on_tune(name: str, way: str, trials: int, at_a_time: int) -> Overhead:
     """Empty trials on Tune alone; Ray's start does not count."""
     with tempfile.TemporaryDirectory() as folder:
-        output, failure = _run([_HERE / "rival_tune.py", way, trials, at_a_time, folder], folder)
+        output, failure = run_program([_HERE / "rival_tune.py", way, trials, at_a_time, folder], folder)
     return Overhead(name, trials, at_a_time, 0.0 if failure else float(output.split()[-1]), failure=failure)
 
 
@@ -118,7 +118,7 @@ def on_hydra(name: str, jobs: int, at_a_time: int, launcher: Sequence[str]) -> O
     with tempfile.TemporaryDirectory() as folder:
         words = ["--multirun", f"+x=range(0,{jobs})", f"hydra.sweep.dir={folder}", *limited]
         began = time.perf_counter()
-        _, failure = _run([_HERE / "rival_hydra.py", *words], folder)
+        _, failure = run_program([_HERE / "rival_hydra.py", *words], folder)
         wall = time.perf_counter() - began
         finished = len(list(Path(folder).glob("*/.hydra/config.yaml")))
     if failure is None and finished != jobs:
@@ -126,7 +126,7 @@ def on_hydra(name: str, jobs: int, at_a_time: int, launcher: Sequence[str]) -> O
     return Overhead(name, jobs, at_a_time, wall, failure=failure)
 
 
-def _run(words: Sequence[object], folder: str) -> tuple[str, str | None]:
+def run_program(words: Sequence[object], folder: str) -> tuple[str, str | None]:
     """What a Python program in ``folder`` prints, and the last line of its complaint if it fails."""
     command = [sys.executable, *map(str, words)]
     try:

@@ -1,6 +1,5 @@
 """The benchmarks of lanes, searches and long queues: their arithmetic, and all of them with tiny counts."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,17 +9,17 @@ from bench_idle import busy_share
 from bench_jobs import Job, Served
 from bench_lanes import (
     Overhead,
-    _run,
     cells_overhead,
     on_hydra,
     overheads_table,
+    run_program,
     search_overhead,
     targets_table,
     warm_since,
 )
 from bench_queue import queue_report
 
-FreshProcess = Callable[[str], str]
+HERE = Path(__file__).parent
 RUN = Overhead("a cell of `run`", jobs=10, at_a_time=2, wall=1.5, inside=2.0)
 SWEEP = Overhead("a trial of `sweep`", jobs=10, at_a_time=2, wall=5.0)
 
@@ -40,6 +39,13 @@ SERVED = Served(
     search_began=20.0,
     search_ended=26.5,
 )
+
+
+def run_here(code: str, folder: Path) -> str:
+    """What the code prints in a process of its own in ``folder``, which may start and end a Ray of its own."""
+    output, failure = run_program(["-c", f"import sys\nsys.path.insert(0, {str(HERE)!r})\n{code}"], str(folder))
+    assert failure is None
+    return output
 
 
 def test_the_overhead_of_cells_counts_from_when_all_lanes_are_warm() -> None:
@@ -62,7 +68,7 @@ def test_the_overhead_of_trials_counts_the_whole_search() -> None:
     assert found.each == pytest.approx((6.5 - 7.5 / 2) / 3)
 
 
-def test_lanes_are_busy_while_trials_run() -> None:
+def test_lanes_are_busy_while_trialsrun_program() -> None:
     assert busy_share(SERVED) == pytest.approx(7.5 / (2 * (26.0 - 21.0)))
 
 
@@ -81,9 +87,9 @@ def test_tables_tell_ratios_targets_and_what_was_not_measured() -> None:
 
 
 def test_a_program_that_fails_tells_why(tmp_path: Path) -> None:
-    assert _run(["-c", "print(1)"], str(tmp_path)) == ("1\n", None)
-    assert _run(["-c", "raise ValueError('this is why')"], str(tmp_path))[1] == "ValueError: this is why"
-    assert _run(["-c", "raise SystemExit(3)"], str(tmp_path))[1] == "ended with 3"
+    assert run_program(["-c", "print(1)"], str(tmp_path)) == ("1\n", None)
+    assert run_program(["-c", "raise ValueError('this is why')"], str(tmp_path))[1] == "ValueError: this is why"
+    assert run_program(["-c", "raise SystemExit(3)"], str(tmp_path))[1] == "ended with 3"
 
 
 def test_hydra_runs_its_jobs() -> None:
@@ -105,12 +111,12 @@ def test_a_queue_is_planned_handed_out_and_simulated() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_lanes_and_their_rivals_with_few_jobs(fresh_process: FreshProcess) -> None:
+def test_lanes_and_their_rivals_with_few_jobs(tmp_path: Path) -> None:
     code = (
         "from bench_lanes import lanes_report\n"
         "print(lanes_report(cells=4, trials=4, nested=1, fresh=2, reused=4, hydra=3, lanes=1))\n"
     )
-    report = fresh_process(code)
+    report = run_here(code, tmp_path)
     rows = {line.split(" | ")[0].strip("| "): line for line in report.splitlines() if line.startswith("|")}
     assert rows["a cell of `run`"].startswith("| a cell of `run` | 3 | 1 | ")
     counts = {
@@ -128,12 +134,12 @@ def test_lanes_and_their_rivals_with_few_jobs(fresh_process: FreshProcess) -> No
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_short_real_search_keeps_its_lane_busy(fresh_process: FreshProcess) -> None:
+def test_a_short_real_search_keeps_its_lane_busy(tmp_path: Path) -> None:
     code = (
         "from bench_idle import idle_report\n"
         "print(idle_report(trials=3, settings=['budget=smoke', 'method.epochs=3', 'lanes=1']))\n"
     )
-    row = fresh_process(code).strip().splitlines()[-1].strip("| ").split(" | ")
+    row = run_here(code, tmp_path).strip().splitlines()[-1].strip("| ").split(" | ")
     assert row[0].startswith("3 (")
     assert row[1] == "1"
     assert 50 < float(row[4].rstrip("%")) <= 100

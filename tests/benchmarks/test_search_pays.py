@@ -1,15 +1,16 @@
 """Recorded surfaces and searches replayed on them: on surfaces made up here, and on a tiny one that is trained."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import search_pays
 from search_pays import random_settings, replay_report, search_of
 
 from adbench.orchestrator.sweep import Search
+from bench_lanes import run_program
 from bench_replay import replay
 from bench_surface import Curve, Point, Surface, coordinates, read, write
 
@@ -145,15 +146,21 @@ def test_a_report_has_every_search_on_both_answers(curves: dict[str, Curve], tmp
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_surface_is_recorded_continued_and_replayed(fresh_process: Callable[[str], str], tmp_path: Path) -> None:
-    words = [*OVERRIDES, "method.epochs=9", "lanes=1", f"cache_dir={tmp_path / 'cache'}"]
-    code = f"from pathlib import Path\nfrom search_pays import record\nrecord(Path('surface.parquet'), {words}, %d)\n"
-    fresh_process(code % 2)
+def test_a_surface_is_recorded_continued_and_replayed(tmp_path: Path) -> None:
+    overrides = [*OVERRIDES, "method.epochs=9", "lanes=1", f"cache_dir={tmp_path / 'cache'}"]
+
+    def record(count: int) -> str:
+        words = ["record", "surface.parquet", *overrides, f"--settings={count}"]
+        output, failure = run_program([search_pays.__file__, *words], str(tmp_path))
+        assert failure is None
+        return output
+
+    record(2)
     _, first = read(tmp_path / "surface.parquet")
     assert len(first) == 2
-    said = fresh_process(code % 4)
-    overrides, curves = read(tmp_path / "surface.parquet")
-    assert overrides == words
+    said = record(4)
+    recorded_with, curves = read(tmp_path / "surface.parquet")
+    assert recorded_with == overrides
     assert len(curves) == 4
     assert said.count(" of 4: ") == 2  # The others were there.
     assert all(curves[setting] == curve for setting, curve in first.items())
