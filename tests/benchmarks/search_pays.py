@@ -3,7 +3,7 @@
     python tests/benchmarks/search_pays.py record FILE suite=elpv method=ckaad category=mono seed=0 [key=value ...]
     python tests/benchmarks/search_pays.py replay FILE [FILE ...]
 
-`record` draws settings at random from the method's own search space, trains each on lanes, and keeps what it reached
+`record` draws settings at random from the method's own search space, has lanes train each, and keeps what it reached
 on val at the rungs and at the end; the same command goes on after an interruption. `replay` lets searches propose and
 answers from the recorded surface (bench_surface.py): Optuna's sampler and Ray Tune's scheduler are the very ones of
 `adbench sweep`, lanes and time are simulated.
@@ -25,10 +25,9 @@ from adbench.methods.registry import method_class
 from adbench.orchestrator.cell import canonical_json
 from adbench.orchestrator.compose import compose
 from adbench.orchestrator.events import CellFinished, CellProgress, CellStarted, Event
-from adbench.orchestrator.launch_ray import launch_ray
 from adbench.orchestrator.overrides import parse_overrides
 from adbench.orchestrator.plan import make_plan
-from adbench.orchestrator.run import RunOptions, ray_resources, surroundings_of
+from adbench.orchestrator.run import RunOptions, _launch, surroundings_of
 from adbench.orchestrator.search_space import decoded, draw
 from adbench.orchestrator.study import Sampler, make_sampler
 from adbench.orchestrator.sweep import Search, _scheduler, searches
@@ -113,7 +112,7 @@ def record(path: Path, overrides: Sequence[str], count: int) -> None:
         return True
 
     surroundings = replace(surroundings_of(request, RunOptions()), scratch=None)
-    launch_ray([cell for _, cell in cells.values()], surroundings, ray_resources(request), handle)
+    _launch(request, [cell for _, cell in cells.values()], surroundings, handle)
 
 
 def replay_report(path: Path, repetitions: int = REPETITIONS, trials: int = RANDOM_TRIALS, lanes: int = 2) -> str:

@@ -146,8 +146,9 @@ def test_a_report_has_every_search_on_both_answers(curves: dict[str, Curve], tmp
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_surface_is_recorded_continued_and_replayed(tmp_path: Path) -> None:
-    overrides = [*OVERRIDES, "method.epochs=9", "lanes=1", f"cache_dir={tmp_path / 'cache'}"]
+@pytest.mark.parametrize("launcher", ["inprocess", "ray"])
+def test_a_surface_is_recorded_continued_and_replayed(launcher: str, tmp_path: Path) -> None:
+    overrides = [*OVERRIDES, "method.epochs=9", f"launcher={launcher}", "lanes=1", f"cache_dir={tmp_path / 'cache'}"]
 
     def record(count: int) -> str:
         words = ["record", "surface.parquet", *overrides, f"--settings={count}"]
