@@ -3,7 +3,7 @@
 import os
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,7 +15,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from adbench.orchestrator.lane_pool import LanePool
 from adbench.orchestrator.search import Search
-from adbench.orchestrator.search_space import Space, draw
+from adbench.orchestrator.search_space import draw
 from adbench.orchestrator.study import ended, make_sampler
 from adbench.orchestrator.trial import PERCENT, TrialJob, run_trial
 
@@ -28,7 +28,7 @@ ETA = 3
 RUNGS = (1 / 9, 1 / 3)
 """The shares of a trial, all its cells together, at which the scheduler may stop it."""
 
-_SPARE_PROXIES = 2
+SPARE_PROXIES = 2
 """Trials that are ready while every lane is busy, so that none waits."""
 
 
@@ -57,11 +57,19 @@ class Flag(tune.Stopper):  # type: ignore[misc]
         return self.raised or (self._end is not None and time.monotonic() > self._end)
 
 
-class _Proposals(OptunaSearch):  # type: ignore[misc]
-    """Tells Optuna what happened: a trial that the scheduler stopped is pruned, not complete at its last value."""
+class Proposals(OptunaSearch):  # type: ignore[misc]
+    """The study's proposals. A trial that the scheduler stopped is told as pruned, not as complete."""
 
-    def __init__(self, flag: Flag, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, search: Search, storage: BaseStorage, flag: Flag, seed: int) -> None:
+        objective, single = search.spec.objective, len(search.modes) == 1
+        super().__init__(
+            _drawn(search),
+            metric=objective[0] if single else list(objective),
+            mode=search.modes[0] if single else search.modes,
+            sampler=make_sampler(search.spec.sampler, search.space, seed),
+            study_name=search.sweep_id,
+            storage=storage,
+        )
         self._flag = flag
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
@@ -89,22 +97,13 @@ def tune_search(
     left = search.trials - ended(study)
     if left <= 0 or flag.stop_all():
         return
-    scheduler, rungs = _scheduler(search)
+    scheduler, rungs = make_scheduler(search)
     job = TrialJob(pool.name, search.sweep_id, search.cells, search.spec.objective, rungs, known)
-    proxies = pool.size + _SPARE_PROXIES
+    proxies = pool.size + SPARE_PROXIES
     # Every cluster has this resource, once. Counting proxies by it, and not by a limit on trials, keeps a trial
     # waiting while another ends: only then does Tune use its process again.
     resources = tune.PlacementGroupFactory([{"node:__internal_head__": 1 / proxies}])
-    single = len(search.modes) == 1
-    algorithm = _Proposals(
-        flag,
-        space=_drawn(search.space, search),
-        metric=search.spec.objective[0] if single else list(search.spec.objective),
-        mode=search.modes[0] if single else search.modes,
-        sampler=make_sampler(search.spec.sampler, search.space, search.spec.seed + ended(study)),
-        study_name=search.sweep_id,
-        storage=storage,
-    )
+    algorithm = Proposals(search, storage, flag, search.spec.seed + ended(study))
     tune.Tuner(
         tune.with_resources(tune.with_parameters(run_trial, job=job), resources),
         tune_config=tune.TuneConfig(search_alg=algorithm, scheduler=scheduler, num_samples=left, reuse_actors=True),
@@ -112,16 +111,16 @@ def tune_search(
     ).fit()
 
 
-def _drawn(space: Space, search: Search) -> Any:
+def _drawn(search: Search) -> Callable[[optuna.Trial], None]:
     """What OptunaSearch calls with each trial; it keeps what is drawn itself."""
 
     def define(trial: optuna.Trial) -> None:
-        draw(trial, space, search.base)
+        draw(trial, search.space, search.base)
 
     return define
 
 
-def _scheduler(search: Search) -> tuple[TrialScheduler, tuple[float, ...]]:
+def make_scheduler(search: Search) -> tuple[TrialScheduler, tuple[float, ...]]:
     """Tune's scheduler and the shares of a trial at which it may stop one."""
     if search.spec.scheduler == "none" or len(search.modes) > 1:
         return FIFOScheduler(), ()

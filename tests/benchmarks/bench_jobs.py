@@ -152,8 +152,10 @@ def serve(plan: Plan, first: Sequence[Cell] = ()) -> Served:
     """
     request = plan.request
     resources = ray_resources(request)  # Before anything imports Ray, which then reads its environment.
-    from adbench.orchestrator.launch_ray import lane_pool
-    from adbench.orchestrator.sweep import Flag, run_search, searches
+    from adbench.orchestrator.lane_pool import lane_pool
+    from adbench.orchestrator.search import searches
+    from adbench.orchestrator.study import journal_path, open_storage, open_study
+    from adbench.orchestrator.tuner import Flag, tune_search
 
     trials = request.search.trials
     options = RunOptions(style="quiet")
@@ -172,7 +174,9 @@ def serve(plan: Plan, first: Sequence[Cell] = ()) -> Served:
                 clock.wait_for(len(first))
                 began = time.time()
                 for search in searches(plan, {}) if clock.failure is None else ():
-                    run_search(search, pool, Path(request.out) / "sweeps", scratch, {}, [], Flag(None))
+                    storage = open_storage(journal_path(request.out))
+                    study = open_study(storage, search.sweep_id, search.modes)
+                    tune_search(search, study, storage, pool, scratch, {}, Flag(None))
                 return began, time.time()
             finally:
                 pool.close()

@@ -2,7 +2,7 @@
 
 import heapq
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,10 @@ from optuna.storages import InMemoryStorage
 from ray.tune.result import TRAINING_ITERATION
 from ray.tune.schedulers import TrialScheduler
 
-from adbench.methods.registry import method_class
-from adbench.orchestrator.search_space import draw
-from adbench.orchestrator.study import Sampler, make_sampler
-from adbench.orchestrator.sweep import _SPARE_PROXIES, Search, _scheduler, _Search, mode_of
+from adbench.orchestrator.search import Search
+from adbench.orchestrator.study import Sampler
 from adbench.orchestrator.trial import PERCENT
+from adbench.orchestrator.tuner import SPARE_PROXIES, Flag, Proposals, make_scheduler
 from bench_surface import Curve, Surface
 
 
@@ -84,28 +83,21 @@ def replay(
     """Search with a sampler and a scheduler (``how``) until the ``goal``, or the trials or the compute, are reached.
 
     Larger values of the objective are better. Mirrors Ray Tune: as many trials as `adbench sweep` has proxies are
-    under way, those without a lane wait; a scheduler's stop is not told to the searcher as a result.
+    under way, those without a lane wait.
     """
     sampler, scheduler_name = how
-    spec = search.spec.model_copy(update={"scheduler": scheduler_name})
+    spec = search.spec.model_copy(update={"sampler": sampler, "scheduler": scheduler_name})
+    search = replace(search, spec=spec)
     objective = spec.objective[0]
-    if mode_of(objective) != "max":
+    if search.modes != ["max"]:
         raise ValueError(f"{objective} is to be small; here larger values are better")
-    scheduler, _ = _scheduler(spec, ["max"])
-    base = method_class(search.method).config_class(**search.cells[0].params)
-    proposals = _Search(
-        lambda trial: draw(trial, search.space, base) and None,
-        metric=objective,
-        mode="max",
-        sampler=make_sampler(sampler, search.space, seed),
-        study_name="replay",
-        storage=InMemoryStorage(),
-    )
+    scheduler, _ = make_scheduler(search)
+    proposals = Proposals(search, InMemoryStorage(), Flag(None), seed)
     rng = np.random.default_rng(seed)
     trace, at_work = Trace(), _Lanes(lanes)
     proposed = 0
     while True:
-        while len(at_work.busy) + len(at_work.waiting) < lanes + _SPARE_PROXIES and (most is None or proposed < most):
+        while len(at_work.busy) + len(at_work.waiting) < lanes + SPARE_PROXIES and (most is None or proposed < most):
             trial = _Trial(str(proposed), ())
             trial.curve = surface.curve(proposals.suggest(trial.trial_id), rng)
             scheduler.on_trial_add(None, trial)
@@ -122,7 +114,7 @@ def replay(
             return trace
 
 
-def _goes_on(trial: _Trial, objective: str, scheduler: TrialScheduler, proposals: _Search, trace: Trace) -> bool:
+def _goes_on(trial: _Trial, objective: str, scheduler: TrialScheduler, proposals: Proposals, trace: Trace) -> bool:
     """Report the point that a trial has reached, as Tune does; False if it ends here."""
     point = trial.curve[trial.passed - 1]
     whole = trial.passed == len(trial.curve)

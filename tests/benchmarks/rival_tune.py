@@ -78,7 +78,7 @@ def main() -> None:
     if way == "nested":
         seconds = nested(trials, at_a_time, folder, TorchTrainer)
     elif way == "nested, closing at once":
-        from adbench.orchestrator.launch_ray import _LaneTrainer
+        from adbench.orchestrator.lane_pool import _LaneTrainer
 
         seconds = nested(trials, at_a_time, folder, _LaneTrainer)
     else:

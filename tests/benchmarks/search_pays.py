@@ -21,17 +21,17 @@ from pathlib import Path
 import optuna
 
 from adbench.datasets.errors import RequestError
-from adbench.methods.registry import method_class
 from adbench.orchestrator.cell import canonical_json
 from adbench.orchestrator.compose import compose
 from adbench.orchestrator.events import CellFinished, CellProgress, CellStarted, Event
 from adbench.orchestrator.overrides import parse_overrides
 from adbench.orchestrator.plan import make_plan
 from adbench.orchestrator.run import RunOptions, _launch, surroundings_of
+from adbench.orchestrator.search import Search, searches
 from adbench.orchestrator.search_space import decoded, draw
 from adbench.orchestrator.study import Sampler, make_sampler
-from adbench.orchestrator.sweep import Search, _scheduler, searches
 from adbench.orchestrator.trial import TrialJob, trial_cells
+from adbench.orchestrator.tuner import make_scheduler
 from bench_replay import Trace, replay
 from bench_surface import Point, Surface, Way, read, write
 from bench_tables import table
@@ -66,11 +66,10 @@ def search_of(overrides: Sequence[str]) -> Search:
 def random_settings(search: Search, count: int) -> list[str]:
     """Settings of the space as canonical JSON, drawn by the random sampler; more of them begin with the same."""
     study = optuna.create_study(sampler=make_sampler("random", search.space, seed=0))
-    base = method_class(search.method).config_class(**search.cells[0].params)
     found = []
     for _ in range(count):
         trial = study.ask()
-        draw(trial, search.space, base)
+        draw(trial, search.space, search.base)
         found.append(canonical_json(trial.params))
     return found
 
@@ -80,7 +79,7 @@ def record(path: Path, overrides: Sequence[str], count: int) -> None:
     request = compose(parse_overrides(list(overrides)))
     search = search_of(overrides)
     objective = search.spec.objective[0]
-    _, rungs = _scheduler(search.spec, ["max"])
+    _, rungs = make_scheduler(search)
     job = TrialJob("", search.sweep_id, search.cells, search.spec.objective, rungs, {})
     curves = read(path)[1] if path.exists() else {}
     cells = {}

@@ -9,7 +9,7 @@ import pytest
 import search_pays
 from search_pays import random_settings, replay_report, search_of
 
-from adbench.orchestrator.sweep import Search
+from adbench.orchestrator.search import Search
 from bench_lanes import run_program
 from bench_replay import replay
 from bench_surface import Curve, Point, Surface, coordinates, read, write
