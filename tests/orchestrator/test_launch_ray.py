@@ -183,15 +183,15 @@ def one_processor_left(one_ray: None) -> Iterator[None]:
     cpus = int(ray.cluster_resources()["CPU"])
     if cpus < 2:
         pytest.skip("one processor")
-    other = ray.remote(_Other).options(num_cpus=cpus - 1).remote()
+
+    class Other:  # Here, so that Ray sends the class along: its processes cannot import this file.
+        def there(self) -> bool:
+            return True
+
+    other = ray.remote(Other).options(num_cpus=cpus - 1).remote()
     ray.get(other.there.remote())
     yield
     ray.kill(other)
-
-
-class _Other:
-    def there(self) -> bool:
-        return True
 
 
 def test_lanes_wait_for_room_and_say_so(
