@@ -135,7 +135,7 @@ class Guess(_Base):
 '''
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # no longer: other files ask which methods there are
 def faulty_methods(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A package on the path, also of child processes, with the methods above under their names in lower case."""
     folder = tmp_path_factory.mktemp("plugin")
