@@ -1,18 +1,23 @@
 """The command line. Heavy imports wait until a command needs them: --help and ls answer in under a second."""
 
 import functools
+import json
 import sys
 import traceback
 import webbrowser
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import click
 
 from adbench.datasets.errors import RequestError
 from adbench.orchestrator.errors import RunAbortedError
 from adbench.reports.errors import StoreError
+
+if TYPE_CHECKING:
+    from adbench.orchestrator.overrides import Overrides
+    from adbench.orchestrator.plan import Plan
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
@@ -78,6 +83,51 @@ def _guarded(command: Callable[..., int | None]) -> Callable[..., int | None]:
     return guarded
 
 
+class _SweepCommand(click.Command):
+    """Lists the keys of a search in its help."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Called by click; after the options come the keys, each with its default."""
+        from adbench.orchestrator.request import SearchSpec
+
+        super().format_options(ctx, formatter)
+        rows = []
+        for key, field in SearchSpec.model_fields.items():
+            default = field.get_default(call_default_factory=True)
+            shown = ",".join(default) if isinstance(default, tuple) else json.dumps(default).strip('"')
+            choices = f" ({', '.join(get_args(field.annotation))})" if get_origin(field.annotation) is Literal else ""
+            word = f"search.{key}.NAME=RANGE" if isinstance(default, dict) else f"search.{key}={shown}"
+            rows.append((word, f"{field.description}{choices}"))
+        with formatter.section("Keys of the search, with their defaults"):
+            formatter.write_dl(rows, col_max=42)
+
+
+def _cell_flags(command: Callable[..., int | None]) -> Callable[..., int | None]:
+    """The flags of all commands that run cells."""
+    for flag in (
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line."),
+        click.option("--quiet", is_flag=True, help="Print failures only."),
+        click.option("--no-cache", is_flag=True, help="Neither read nor write cached images and features."),
+    ):
+        command = flag(command)
+    return command
+
+
+def _planned(overrides: tuple[str, ...], use_cache: bool = True) -> "tuple[Plan, Overrides]":
+    """The plan of a request, and the overrides that made it."""
+    from adbench.orchestrator.compose import compose
+    from adbench.orchestrator.overrides import parse_overrides
+
+    parsed = parse_overrides(overrides)
+    request = compose(parsed)  # Before what is heavy: most requests that are wrong are refused here.
+    from adbench.datasets.file_index import kept_in
+    from adbench.orchestrator.plan import make_plan
+    from adbench.orchestrator.run import cache_folder
+
+    with kept_in(cache_folder(request, use_cache)):
+        return make_plan(request, parsed), parsed
+
+
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option("--debug", is_flag=True, help="Show a traceback with every error.")
 @click.version_option(package_name="adbench-vision", prog_name="adbench")
@@ -94,9 +144,7 @@ def main(debug: bool) -> None:
 @click.option("--cfg", is_flag=True, help="Print the resolved configuration as YAML; run nothing.")
 @click.option("--limit", type=click.IntRange(min=0), help="Run at most this many cells.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first failed cell.")
-@click.option("--no-cache", is_flag=True, help="Neither read nor write cached images and features.")
-@click.option("--quiet", is_flag=True, help="Print failures only.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@_cell_flags
 @_guarded
 def run(
     overrides: tuple[str, ...],
@@ -112,24 +160,16 @@ def run(
 
     Exit codes: 0 every cell ok; 1 some cells failed; 2 the request is wrong; 130 interrupted.
     """
+    plan, _ = _planned(overrides, not no_cache)
     from adbench.orchestrator import show
-    from adbench.orchestrator.compose import compose
-    from adbench.orchestrator.overrides import parse_overrides
-
-    parsed = parse_overrides(overrides)
-    request = compose(parsed)
-    from adbench.datasets.file_index import kept_in
     from adbench.orchestrator.display import Style
-    from adbench.orchestrator.plan import make_plan
-    from adbench.orchestrator.run import RunOptions, cache_folder, execute, resolve_device, summary
+    from adbench.orchestrator.run import RunOptions, execute, resolve_device, summary
 
-    with kept_in(cache_folder(request, use_cache=not no_cache)):
-        plan = make_plan(request, parsed)
     if cfg:
         click.echo(show.configuration(plan), nl=False)
         return 0
     if dry_run:
-        resolve_device(request)  # Refuses CUDA where there is none; execute() does so by itself.
+        resolve_device(plan.request)  # Refuses CUDA where there is none; execute() does so by itself.
         click.echo(show.dry_run(plan, limit, as_json))
         return 0
     style: Style = "json" if as_json else "quiet" if quiet else "live"
@@ -141,13 +181,11 @@ def run(
     return SOME_FAILED if outcome.failures else 0
 
 
-@main.command(short_help="Search a method's parameters.", epilog=_OVERRIDES_HELP)
+@main.command(cls=_SweepCommand, short_help="Search a method's parameters.", epilog=_OVERRIDES_HELP)
 @click.argument("overrides", nargs=-1, metavar="suite=NAME|PATH method=NAME [search.trials=N] [KEY=VALUE ...]")
 @click.option("--dry-run", is_flag=True, help="Show what would be searched; run nothing.")
 @click.option("--dashboard", is_flag=True, help="Open the study in optuna-dashboard meanwhile, if it is installed.")
-@click.option("--no-cache", is_flag=True, help="Neither read nor write cached images and features.")
-@click.option("--quiet", is_flag=True, help="Print failures only.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@_cell_flags
 @_guarded
 def sweep(
     overrides: tuple[str, ...], dry_run: bool, dashboard: bool, no_cache: bool, quiet: bool, as_json: bool
@@ -157,29 +195,22 @@ def sweep(
     The best setting is then run on fresh seeds, and these runs alone enter the leaderboard, as tuned. The same
     command continues after an interruption, and with a larger search.trials= it goes on from there.
     """
-    from adbench.datasets.file_index import kept_in
-    from adbench.orchestrator.compose import compose
-    from adbench.orchestrator.display import Style
-    from adbench.orchestrator.overrides import parse_overrides
-    from adbench.orchestrator.plan import make_plan
-    from adbench.orchestrator.run import RunOptions, cache_folder, ray_resources
-
-    parsed = parse_overrides(overrides)
-    request = compose(parsed)
-    with kept_in(cache_folder(request, use_cache=not no_cache)):
-        plan = make_plan(request, parsed)
+    plan, parsed = _planned(overrides, not no_cache)
     if dry_run:
         from adbench.orchestrator.show_sweep import spaces
 
         click.echo(spaces(plan, parsed.method_params))
         return 0
-    ray_resources(request)  # Before anything imports Ray, which then reads its environment.
+    from adbench.orchestrator.display import Style
+    from adbench.orchestrator.run import RunOptions, ray_resources
+
+    ray_resources(plan.request)  # Before anything imports Ray, which then reads its environment.
     from adbench.orchestrator.dashboard import open_dashboard
     from adbench.orchestrator.sweep import execute_sweep, summary
 
     style: Style = "json" if as_json else "quiet" if quiet else "live"
     options = RunOptions(use_cache=not no_cache, style=style)
-    with open_dashboard(request.out, lambda text: click.echo(text, err=True)) if dashboard else nullcontext():
+    with open_dashboard(plan.request.out, lambda text: click.echo(text, err=True)) if dashboard else nullcontext():
         outcome = execute_sweep(plan, parsed.method_params, options)
     if not quiet and not as_json:
         click.echo("\n".join(summary(outcome)))
@@ -196,21 +227,13 @@ def simulate(overrides: tuple[str, ...], source: str | None, price: float | None
 
     Shows makespan, idle share of the lanes and their hours, for lanes= or for several numbers of lanes.
     """
-    from adbench.datasets.file_index import kept_in
-    from adbench.orchestrator.compose import compose
+    plan, _ = _planned(overrides)
     from adbench.orchestrator.keys import results_folder
-    from adbench.orchestrator.overrides import parse_overrides
-    from adbench.orchestrator.plan import make_plan
-    from adbench.orchestrator.run import cache_folder
     from adbench.orchestrator.simulate import simulation
     from adbench.reports.store import ResultStore
 
-    parsed = parse_overrides(overrides)
-    request = compose(parsed)
-    runs = ResultStore(results_folder({"out": source or request.out})).runs()
-    lanes = None if request.lanes == "auto" else request.lanes
-    with kept_in(cache_folder(request, use_cache=True)):
-        plan = make_plan(request, parsed)
+    runs = ResultStore(results_folder({"out": source or plan.request.out})).runs()
+    lanes = None if plan.request.lanes == "auto" else plan.request.lanes
     click.echo(simulation(plan.cells, runs, lanes, price))
     return 0
 

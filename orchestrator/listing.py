@@ -116,7 +116,7 @@ def _sweeps(arguments: Sequence[str]) -> str:
             ", ".join(search.data),
             f"{search.complete} + {search.stopped} + {search.failed} of {search.trials}",
             f"{search.lane_seconds / 3600:.2g} h",
-            " ".join(f"{name} {value:.4g}" for name, value in zip(search.objective, search.best, strict=False)),
+            search.reached,
         )
         for search in ResultStore(results_folder(plain_keys(arguments, "out"))).searches().values()
     ]

@@ -31,7 +31,7 @@ class DatasetSpec(_Frozen):
 
 
 class SearchSpec(_Frozen):
-    """The keys ``search.*`` of `adbench sweep`."""
+    """The keys ``search.*`` of `adbench sweep`; its --help prints their descriptions."""
 
     trials: int = Field(default=32, ge=1, le=1_000_000, description="settings to try, those of earlier runs included")
     sampler: Literal["tpe", "random", "cmaes", "grid", "nsgaii"] = Field(
@@ -53,7 +53,14 @@ class SearchSpec(_Frozen):
     warm_start: bool = Field(default=True, description="try the best recorded settings first")
     seed: int = Field(default=0, ge=0, lt=2**32, description="seed of the sampler")
     allow_test_selection: bool = Field(default=False, description="let test metrics be objectives; every row says so")
-    space: dict[str, str] = Field(default_factory=dict, description="ranges: search.space.NAME=interval(0.1,1)")
+    space: dict[str, str] = Field(
+        default_factory=dict, description="ranges, such as search.space.gamma=interval(0.1,1)"
+    )
+
+    @property
+    def test_objectives(self) -> tuple[str, ...]:
+        """The objectives that are metrics of the test split."""
+        return tuple(name for name in self.objective if name in METRIC_COLUMNS)
 
     @field_validator("objective", mode="before")
     @classmethod
@@ -62,7 +69,7 @@ class SearchSpec(_Frozen):
 
 
 class Request(_Frozen):
-    """Everything a run is asked for. Descriptions are what ``adbench run --help-keys`` prints."""
+    """Everything a run is asked for."""
 
     name: str = Field(description="the suite's name")
     source: str = Field(default="", description="what suite= was given")

@@ -195,7 +195,7 @@ def _evaluate(
     pixels = judge.pixel_level(maps, {split: sets[split].samples for split in maps})
     progress.metrics = image_level(scores) | pixels.metrics
     progress.facts["pixel_error_bound"] = pixels.error_bound
-    progress.notes.extend(judge.notes)
+    progress.notes.extend(dict.fromkeys(judge.notes))  # Of the looks amid the training too.
     if keep_maps == "all":
         progress.maps = tuple(SplitMaps(split=split, image_ids=sets[split].ids, maps=maps[split]) for split in maps)
     if keep_maps != "none":

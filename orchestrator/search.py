@@ -33,11 +33,8 @@ class Search:
     cells: tuple[Cell, ...]
     space: Space
     spec: SearchSpec
-
-    @property
-    def base(self) -> MethodConfig:
-        """The parameters that the method has without a search."""
-        return method_class(self.method).config_class(**self.cells[0].params)
+    base: MethodConfig
+    """The parameters that the method has without a search."""
 
     @property
     def modes(self) -> list[Mode]:
@@ -79,7 +76,7 @@ def searches(plan: Plan, fixed: Mapping[str, Sequence[Any]]) -> tuple[Search, ..
             "spec": spec.model_dump(include={"sampler", "scheduler", "objective", "seed"}),
         }
         digest = hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:10]
-        found.append(Search(method, f"{plan.request.name}-{method}-{digest}", cells, space, spec))
+        found.append(Search(method, f"{plan.request.name}-{method}-{digest}", cells, space, spec, base))
     return tuple(found)
 
 
@@ -112,7 +109,7 @@ def first_settings(search: Search, runs: pd.DataFrame) -> list[dict[str, Any]]:
 def tuned_cells(search: Search, setting: Mapping[str, Any]) -> list[Cell]:
     """The best setting on seeds that the search has not used: what the leaderboard shows of it."""
     used = max(cell.seed for cell in search.cells)
-    chosen_on = "test" if any(name in METRIC_COLUMNS for name in search.spec.objective) else "val"
+    chosen_on = "test" if search.spec.test_objectives else "val"
     return [
         with_params(
             cell,
@@ -128,11 +125,11 @@ def tuned_cells(search: Search, setting: Mapping[str, Any]) -> list[Cell]:
 
 
 def _check_objectives(spec: SearchSpec) -> None:
-    of_test = [name for name in spec.objective if name in METRIC_COLUMNS]
-    if of_test and not spec.allow_test_selection:
+    if spec.test_objectives and not spec.allow_test_selection:
+        name = spec.test_objectives[0]
         raise RequestError(
-            f"search.objective={of_test[0]} is a metric of the test split: what it chooses looks better than it is",
-            allowed=f"val_{of_test[0]}, another metric with val_, or a cost: {', '.join(COSTS)}",
+            f"search.objective={name} is a metric of the test split: what it chooses looks better than it is",
+            allowed=f"val_{name}, another metric with val_, or a cost: {', '.join(COSTS)}",
             remedy="with search.allow_test_selection=true every row and page says that it was done",
         )
     if spec.sampler == "cmaes" and len(spec.objective) > 1:

@@ -257,9 +257,8 @@ class _Ledger:
 
 def spelled(record: SearchRecord) -> str:
     """The best setting, and what it reached on validation."""
-    reached = ", ".join(f"{name} {value:.4g}" for name, value in zip(record.objective, record.best, strict=True))
     setting = " ".join(f"method.{name}={hydra_value(value)}" for name, value in record.setting.items())
-    return f"{reached}  {setting}"
+    return f"{record.reached}  {setting}"
 
 
 def summary(outcome: SweepOutcome) -> list[str]:

@@ -14,8 +14,8 @@ from adbench.orchestrator.cell import Cell, Watch
 from adbench.orchestrator.dispatcher import Update
 from adbench.orchestrator.lane import NAMESPACE
 from adbench.orchestrator.reproduce import hydra_value
+from adbench.orchestrator.request import SearchSpec
 from adbench.orchestrator.search_space import decoded
-from adbench.reports.schema import METRIC_COLUMNS
 
 PERCENT = "adbench_percent"
 """How much of a trial is done, of all its cells: what the scheduler goes by."""
@@ -36,7 +36,7 @@ class TrialJob:
     dispatcher: str
     sweep_id: str
     cells: tuple[Cell, ...]
-    objectives: tuple[str, ...]
+    spec: SearchSpec
     rungs: tuple[float, ...]
     known: Mapping[str, Mapping[str, float | None]]
 
@@ -71,8 +71,8 @@ def trial_cells(job: TrialJob, params: Mapping[str, Any]) -> list[Cell]:
             sweep_id=job.sweep_id,
             # A rung within this cell's part of the trial is a share of its training.
             watch=Watch(
-                metric=job.objectives[0],
-                test=any(name in METRIC_COLUMNS for name in job.objectives),
+                metric=job.spec.objective[0],
+                test=bool(job.spec.test_objectives),
                 shares=tuple(
                     share for rung in job.rungs if 0 < (share := round(rung * len(job.cells) - index, 9)) < 1
                 ),
@@ -128,11 +128,11 @@ def _outcome(job: TrialJob, cell: Cell) -> Any:
 
 def _report(job: TrialJob, figures: Sequence[Mapping[str, float | None]], share: float) -> None:
     means = {}
-    for name in job.objectives:
+    for name in job.spec.objective:
         values = [each.get(name) for each in figures]
         # While a cell runs only the first objective is known; Tune wants all of them in every report.
         known = [value for value in values if value is not None]
-        if len(known) < len(values) and (share >= 1 or name == job.objectives[0]):
+        if len(known) < len(values) and (share >= 1 or name == job.spec.objective[0]):
             raise TrialFailedError(f"{name} is undefined on {job.cells[values.index(None)].label}")
         means[name] = sum(known) / len(known) if known else 0.0
     tune.report({**means, PERCENT: 100 * share})

@@ -98,7 +98,7 @@ def tune_search(
     if left <= 0 or flag.stop_all():
         return
     scheduler, rungs = make_scheduler(search)
-    job = TrialJob(pool.name, search.sweep_id, search.cells, search.spec.objective, rungs, known)
+    job = TrialJob(pool.name, search.sweep_id, search.cells, search.spec, rungs, known)
     proxies = pool.size + SPARE_PROXIES
     # Every cluster has this resource, once. Counting proxies by it, and not by a limit on trials, keeps a trial
     # waiting while another ends: only then does Tune use its process again.

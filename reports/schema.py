@@ -205,6 +205,11 @@ class SearchRecord:
     best: tuple[float, ...]
     setting: dict[str, Any]
 
+    @property
+    def reached(self) -> str:
+        """The objectives that the best setting reached; empty without one."""
+        return ", ".join(f"{name} {value:.4g}" for name, value in zip(self.objective, self.best, strict=False))
+
 
 COSTS: dict[str, str] = {
     "fit_seconds": "Fit time (s)",

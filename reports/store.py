@@ -3,10 +3,11 @@
 import io
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
+from typing import TypeVar
+from urllib.parse import quote, unquote
 
 import pandas as pd
 import pyarrow as pa
@@ -41,6 +42,9 @@ _GALLERY = ".npz"
 _TRAINING_MAPS = "-training.npz"
 _MAPS: dict[EvalSplit, str] = {"val": "-val.npz", "test": "-test.npz"}
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+
+
+_Kept = TypeVar("_Kept", SuitePlan, SearchRecord)
 
 
 @dataclass(frozen=True)
@@ -197,16 +201,7 @@ class ResultStore:
 
     def plans(self) -> dict[str, SuitePlan]:
         """The latest plan of each suite by its name; files that are no plans are passed over."""
-        found: dict[str, SuitePlan] = {}
-        with self._folder.explained("read the results folder"):
-            for name in sorted(self._folder.names("suites")):
-                try:
-                    plan = encoding.load_plan(self._folder.read(f"suites/{name}"))
-                except (FileNotFoundError, PermissionError, ValueError):
-                    continue
-                if name == f"{_quoted(plan.name)}.json":  # not one that was renamed or copied by hand
-                    found[plan.name] = plan
-        return found
+        return {plan.name: plan for name, plan in self._each("suites", encoding.load_plan) if name == plan.name}
 
     def write_search(self, search: SearchRecord) -> None:
         """Keep what a search has come to as sweeps/<sweep_id>.json, in place of what it was; see write_split."""
@@ -216,17 +211,19 @@ class ResultStore:
 
     def searches(self) -> dict[str, SearchRecord]:
         """Every search by its sweep_id; files that are none are passed over."""
-        found: dict[str, SearchRecord] = {}
+        found = self._each("sweeps", encoding.load_search)
+        return {search.sweep_id: search for name, search in found if name == search.sweep_id}
+
+    def _each(self, folder: str, load: Callable[[bytes], _Kept]) -> Iterator[tuple[str, _Kept]]:
+        """What the JSON files of a folder hold, each with the name it was kept by: another one if copied by hand."""
         with self._folder.explained("read the results folder"):
-            for name in sorted(self._folder.names("sweeps")):
-                if not name.endswith(".json"):  # Optuna keeps its journal there too.
+            for name in sorted(self._folder.names(folder)):
+                if not name.endswith(".json"):  # Optuna keeps its journal beside the searches.
                     continue
                 try:
-                    search = encoding.load_search(self._folder.read(f"sweeps/{name}"))
+                    yield unquote(name.removesuffix(".json")), load(self._folder.read(f"{folder}/{name}"))
                 except (FileNotFoundError, PermissionError, ValueError):
                     continue
-                found[search.sweep_id] = search
-        return found
 
     def compact(self, threshold: int = COMPACTION_THRESHOLD) -> int:
         """Merge the small files of each table that has more than ``threshold``; return how many it merged.

@@ -80,7 +80,7 @@ def record(path: Path, overrides: Sequence[str], count: int) -> None:
     search = search_of(overrides)
     objective = search.spec.objective[0]
     _, rungs = make_scheduler(search)
-    job = TrialJob("", search.sweep_id, search.cells, search.spec.objective, rungs, {})
+    job = TrialJob("", search.sweep_id, search.cells, search.spec, rungs, {})
     curves = read(path)[1] if path.exists() else {}
     cells = {}
     for setting in (each for each in random_settings(search, count) if each not in curves):

@@ -231,6 +231,7 @@ def test_report_show_and_ls_of_results(adbench: Adbench, faulty_methods: Path) -
         (["show", "suite", "quickstart"], ["methods:", "elpv"]),
         (["--help"], ["run", "report", "ls", "show", "doctor"]),
         (["run", "--help"], ["--dry-run", "--fail-fast", "method.gamma=0.3", "Exit codes"]),
+        (["sweep", "--help"], ["search.trials=32", "search.hours=null", "nsgaii", "search.space.NAME=RANGE"]),
         (["--version"], ["adbench"]),
     ],
 )

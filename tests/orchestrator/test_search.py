@@ -25,7 +25,7 @@ def _searches(*words: str) -> tuple[Search, ...]:
 
 
 def _job(search: Search, *rungs: float) -> TrialJob:
-    return TrialJob("nobody", search.sweep_id, search.cells, search.spec.objective, rungs, {})
+    return TrialJob("nobody", search.sweep_id, search.cells, search.spec, rungs, {})
 
 
 def test_a_search_keeps_its_identity_when_it_grows() -> None:
