@@ -79,6 +79,10 @@ class Dispatcher:
         """The worker that joined for the lane; None before, and once it has left."""
         return self._workers.get(lane)
 
+    def lanes(self) -> int:
+        """How many lanes have joined and not left."""
+        return len(self._workers)
+
     def leave(self, lane: int, error: str) -> Cell | None:
         """A lane's worker is gone, and with it the images it had at hand. Its cell, if any, fails with this text."""
         self._workers.pop(lane, None)

@@ -1,6 +1,7 @@
 """`adbench sweep`: Ray Tune asks Optuna for parameters, lanes run what it proposes, the best runs on fresh seeds."""
 
 import contextlib
+import math
 import tempfile
 import threading
 import time
@@ -83,7 +84,7 @@ def execute_sweep(plan: Plan, fixed: Mapping[str, Sequence[Any]], options: RunOp
             for search in todo:
                 display.say(f"{search.sweep_id}: up to {search.trials} trials of {', '.join(search.space)}")
             with lane_pool(surroundings, resources, more=most) as pool:
-                flag = Flag(_seconds(request, pool))
+                flag = Flag(Budget(request, pool).spent)
                 conductor = _Conductor(todo, pool, store, storage, resources.storage or scratch, flag)
                 conductor.start()
                 try:
@@ -123,15 +124,27 @@ def _most_cells(search: Search, storage: BaseStorage) -> int:
     return max(0, search.trials - spent) * len(search.cells) + len(search.places) * search.spec.fresh_seeds
 
 
-def _seconds(request: Request, pool: LanePool) -> float | None:
-    """The time after which no trial starts."""
-    spec = request.search
-    limits = [] if spec.hours is None else [3600 * spec.hours]
-    if spec.gpu_hours is not None:
-        if pool.device != "cuda":
+class Budget:
+    """Wall-clock time from now on, and the hours of the GPUs of all lanes that there are meanwhile."""
+
+    def __init__(self, request: Request, pool: LanePool, clock: Callable[[], float] = time.monotonic) -> None:
+        spec = request.search
+        if spec.gpu_hours is not None and pool.device != "cuda":
             raise RequestError("search.gpu_hours counts GPUs, and the cluster has none", remedy="give search.hours=")
-        limits.append(3600 * spec.gpu_hours / (pool.size * request.workers_per_lane * request.gpus_per_lane))
-    return min(limits, default=None)
+        self._hours = spec.hours or math.inf
+        self._gpu_hours = spec.gpu_hours or math.inf
+        self._gpus_of_lane = request.workers_per_lane * request.gpus_per_lane
+        self._pool, self._clock = pool, clock
+        self._asked = clock()
+
+    def spent(self) -> bool:
+        """Whether no trial may start any more."""
+        now = self._clock()
+        hours = (now - self._asked) / 3600
+        self._asked = now
+        self._hours -= hours
+        self._gpu_hours -= hours * self._gpus_of_lane * self._pool.size
+        return self._hours < 0 or self._gpu_hours < 0
 
 
 class _Conductor(threading.Thread):

@@ -1,18 +1,19 @@
 """Ray Tune at work: proposals from Optuna, proxies for trials, poor ones stopped early."""
 
 import os
-import time
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import optuna
+import ray
 from optuna.storages import BaseStorage
 from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
+from adbench.orchestrator.lane import NAMESPACE
 from adbench.orchestrator.lane_pool import LanePool
 from adbench.orchestrator.search import Search
 from adbench.orchestrator.search_space import draw
@@ -32,14 +33,21 @@ SPARE_PROXIES = 2
 """Trials that are ready while every lane is busy, so that none waits."""
 
 
+_RAY_UNITS = 10_000
+"""The parts into which Ray divides a resource."""
+
+
 class Flag(tune.Stopper):  # type: ignore[misc]
-    """Stops the search when it is raised, or when its time is over."""
+    """Stops the search when it is raised, or when its budget is spent."""
 
-    _raised: ClassVar[set[str]] = set()  # Of the process, for Tune copies its stoppers.
+    # Of the process, for Tune copies its stoppers.
+    _raised: ClassVar[set[str]] = set()
+    _budgets: ClassVar[dict[str, Callable[[], bool]]] = {}
 
-    def __init__(self, seconds: float | None) -> None:
+    def __init__(self, spent: Callable[[], bool] = lambda: False) -> None:
+        """``spent`` is asked often, by any thread of this process."""
         self._name = uuid.uuid4().hex
-        self._end = None if seconds is None else time.monotonic() + seconds
+        self._budgets[self._name] = spent
 
     @property
     def raised(self) -> bool:
@@ -54,7 +62,7 @@ class Flag(tune.Stopper):  # type: ignore[misc]
         return False
 
     def stop_all(self) -> bool:
-        return self.raised or (self._end is not None and time.monotonic() > self._end)
+        return self.raised or self._budgets[self._name]()
 
 
 class Proposals(OptunaSearch):  # type: ignore[misc]
@@ -99,16 +107,29 @@ def tune_search(
         return
     scheduler, rungs = make_scheduler(search)
     job = TrialJob(pool.name, search.sweep_id, search.cells, search.spec, rungs, known)
-    proxies = pool.size + SPARE_PROXIES
-    # Every cluster has this resource, once. Counting proxies by it, and not by a limit on trials, keeps a trial
-    # waiting while another ends: only then does Tune use its process again.
-    resources = tune.PlacementGroupFactory([{"node:__internal_head__": 1 / proxies}])
     algorithm = Proposals(search, storage, flag, search.spec.seed + ended(study))
     tune.Tuner(
-        tune.with_resources(tune.with_parameters(run_trial, job=job), resources),
+        tune.with_resources(tune.with_parameters(run_trial, job=job), proxy_size(pool.name, pool.size)),
         tune_config=tune.TuneConfig(search_alg=algorithm, scheduler=scheduler, num_samples=left, reuse_actors=True),
         run_config=tune.RunConfig(name=search.sweep_id, storage_path=scratch, stop=flag, verbose=0),
     ).fit()
+
+
+def proxy_size(dispatcher: str, least: int) -> Callable[[Mapping[str, Any]], tune.PlacementGroupFactory]:
+    """What Tune asks for each trial's resources: such that as many fit as there are lanes then, and a few to spare.
+
+    ``least`` lanes are counted also before they have joined the dispatcher.
+    """
+
+    def resources(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
+        joined = ray.get(ray.get_actor(dispatcher, namespace=NAMESPACE).call.remote("lanes"))
+        proxies = max(joined, least) + SPARE_PROXIES
+        # Every cluster has this resource, once. Counting proxies by it, and not by a limit on trials, keeps a trial
+        # waiting while another ends: only then does Tune use its process again. Ray counts in ten-thousandths.
+        share = max(1, _RAY_UNITS // proxies) / _RAY_UNITS
+        return tune.PlacementGroupFactory([{"node:__internal_head__": share}])
+
+    return resources
 
 
 def _drawn(search: Search) -> Callable[[optuna.Trial], None]:

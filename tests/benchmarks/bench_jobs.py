@@ -176,7 +176,7 @@ def serve(plan: Plan, first: Sequence[Cell] = ()) -> Served:
                 for search in searches(plan, {}) if clock.failure is None else ():
                     storage = open_storage(journal_path(request.out))
                     study = open_study(storage, search.sweep_id, search.modes)
-                    tune_search(search, study, storage, pool, scratch, {}, Flag(None))
+                    tune_search(search, study, storage, pool, scratch, {}, Flag())
                 return began, time.time()
             finally:
                 pool.close()

@@ -92,7 +92,7 @@ def replay(
     if search.modes != ["max"]:
         raise ValueError(f"{objective} is to be small; here larger values are better")
     scheduler, _ = make_scheduler(search)
-    proposals = Proposals(search, InMemoryStorage(), Flag(None), seed)
+    proposals = Proposals(search, InMemoryStorage(), Flag(), seed)
     rng = np.random.default_rng(seed)
     trace, at_work = Trace(), _Lanes(lanes)
     proposed = 0
