@@ -1,4 +1,4 @@
-"""Caches, warm lanes and the bootstrap: what else adbench makes fast."""
+"""Caches and the bootstrap: what else adbench makes fast."""
 
 import statistics
 import time
@@ -62,9 +62,9 @@ def bootstrap_report(rounds: int = ROUNDS) -> str:
 
 
 def pipeline_report(folder: Path, rounds: int = ROUNDS) -> str:
-    """Caches against none, and a warm lane against an empty TorchTrainer."""
+    """Caches against none."""
     torch.set_num_threads(1)
-    rows = [decoded_images(folder, rounds), features(folder, rounds), lanes(folder)]
+    rows = [decoded_images(folder, rounds), features(folder, rounds)]
     return table(["what", "time", "against", "time", "ratio"], [row.cells() for row in rows])
 
 
@@ -99,43 +99,3 @@ def features(folder: Path, rounds: int) -> Row:
             stored.batch(indices, torch.device("cpu"))
 
     return compare("features of 128 images, cached", read, "computed", compute, rounds)
-
-
-def lanes(folder: Path) -> Row:
-    """A tiny cell on a warm lane against an empty TorchTrainer, once each: both take seconds."""
-    import ray
-    from ray.train import RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
-
-    from adbench.orchestrator.compose import compose
-    from adbench.orchestrator.events import CellFinished, CellStarted, Event
-    from adbench.orchestrator.lane_resources import RayResources
-    from adbench.orchestrator.launch_ray import launch_ray
-    from adbench.orchestrator.overrides import parse_overrides
-    from adbench.orchestrator.plan import make_plan
-    from adbench.orchestrator.ray_session import ray_session
-    from adbench.orchestrator.run_cell import Surroundings
-
-    parsed = parse_overrides(["suite=smoke", "method=recon", "category=weave", "seed=range(0,20)"])
-    cells = make_plan(compose(parsed), parsed).cells
-    stamps: list[float] = []
-
-    def nothing() -> None:  # in here, so that Ray sends it whole: its workers cannot import this file
-        pass
-
-    def handle(event: Event) -> bool:
-        if isinstance(event, CellFinished | CellStarted):
-            stamps.append(time.perf_counter())
-        return True
-
-    with ray_session(None):
-        launch_ray(cells, Surroundings(cache_dir=str(folder)), RayResources(lanes=1), handle)
-        empty = []
-        for index in range(2):
-            run = RunConfig(name=f"empty{index}", storage_path=str(folder))
-            trainer = TorchTrainer(nothing, scaling_config=ScalingConfig(num_workers=1), run_config=run)
-            empty.append(timed(trainer.fit))
-        assert ray.is_initialized()
-    # The first cell builds the caches; the others are warm.
-    per_cell = (stamps[-1] - stamps[2]) / (len(cells) - 1)
-    return Row("one-epoch cell on a warm lane", "an empty TorchTrainer", [per_cell], empty)
