@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench_jobs import Served, plan_of, serve
 from bench_lanes import met
-from bench_tables import OthersLoad, table
+from bench_tables import load_before, table
 
 TRIALS = 32
 EPOCHS = 4
@@ -18,7 +18,7 @@ SEARCH = ("suite=elpv", "method=ckaad", "category=mono", "budget=quick", "seed=0
 
 def idle_report(trials: int = TRIALS, settings: Sequence[str] = (f"method.epochs={EPOCHS}", "lanes=2")) -> str:
     """A search of CKAAD's parameters on real solar cells, with ``settings`` beside those of ``SEARCH``."""
-    load = OthersLoad()
+    load = load_before()
     words = [*SEARCH, *settings, f"search.trials={trials}"]
     with tempfile.TemporaryDirectory() as folder:
         served = serve(plan_of(words, Path(folder)))
@@ -36,7 +36,7 @@ def idle_report(trials: int = TRIALS, settings: Sequence[str] = (f"method.epochs
         ]
     ]
     heads = ["trials", "lanes", "mean trial", "first to last", "busy", f">= {BUSY:.0%}", "before the first"]
-    return f"`adbench sweep {' '.join(words)}`. {load.line()}\n{table(heads, rows)}"
+    return f"`adbench sweep {' '.join(words)}`. {load}\n{table(heads, rows)}"
 
 
 def busy_share(served: Served) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from adbench.orchestrator.environment import package_version
 from bench_jobs import Job, Served, empty_method, plan_of, serve
-from bench_tables import OthersLoad, table, times
+from bench_tables import load_before, table, times
 
 LANES = 2
 CELLS = TRIALS = 200
@@ -54,7 +54,7 @@ def lanes_report(
     lanes: int = LANES,
 ) -> str:
     """Overheads of adbench and of others, who are given as many jobs at a time as there are lanes, and targets."""
-    load = OthersLoad()
+    load = load_before()
     with tempfile.TemporaryDirectory() as folder, empty_method():
         settings = ["suite=smoke", "method=empty", "category=weave", f"search.trials={trials}", f"lanes={lanes}"]
         search = plan_of(settings, Path(folder))
@@ -74,7 +74,7 @@ def lanes_report(
     ]
     start = warm_since(served.cells, served.lanes) - served.asked
     return (
-        f"{load.line()}Starting Ray and {served.lanes} lanes, until each had served a cell: {start:.3g} s.\n\n"
+        f"{load}Starting Ray and {served.lanes} lanes, until each had served a cell: {start:.3g} s.\n\n"
         f"{overheads_table(run, sweep, others)}\n{targets_table(run, sweep, documented)}"
     )
 

@@ -5,6 +5,7 @@ import platform
 import shlex
 import statistics
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
@@ -44,10 +45,10 @@ class OthersLoad:
     def __init__(self) -> None:
         self._before = self._seconds()
 
-    def line(self) -> str:
+    def line(self, when: str = "meanwhile") -> str:
         """A sentence for the report."""
         everybody, own, total = (now - then for now, then in zip(self._seconds(), self._before, strict=True))
-        return f"Other processes took {max(0.0, everybody - own) / max(total, 0.01):.0%} of the cores meanwhile.\n"
+        return f"Other processes took {max(0.0, everybody - own) / max(total, 0.01):.0%} of the cores {when}.\n"
 
     @staticmethod
     def _seconds() -> tuple[float, float, float]:
@@ -56,6 +57,13 @@ class OthersLoad:
         # Guests' seconds are part of the user's.
         total = sum(of) - getattr(of, "guest", 0.0) - getattr(of, "guest_nice", 0.0)
         return total - of.idle - getattr(of, "iowait", 0.0), sum(os.times()[:4]), total
+
+
+def load_before(seconds: float = 2.0) -> str:
+    """`OthersLoad` of a short while that this takes: for what runs on Ray, whose processes look like others."""
+    load = OthersLoad()
+    time.sleep(seconds)
+    return load.line("before")
 
 
 def setting() -> str:

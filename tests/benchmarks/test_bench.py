@@ -1,5 +1,6 @@
 """The benchmark's own pieces, on tiny arrays and with no other libraries than the tests need."""
 
+import re
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from bench_arrays import draw, load, save
 from bench_contenders import METRICS, OTHERS, OURS, OURS_ONE_THREAD, Contender
 from bench_metrics import Record, gpu_report, in_turn, metrics_report
 from bench_streaming import streaming_report
-from bench_tables import OthersLoad
+from bench_tables import OthersLoad, load_before
 from bench_worker import Run, Worker
 
 SHAPE = (6, 32, 32)
@@ -150,6 +151,10 @@ def test_the_load_by_others_leaves_out_the_benchmark_itself(monkeypatch: pytest.
     seconds = iter([(100.0, 10.0, 400.0), (130.0, 20.0, 480.0)])  # of all processes, of the benchmark's, of all cores
     monkeypatch.setattr(OthersLoad, "_seconds", lambda self: next(seconds))
     assert OthersLoad().line() == "Other processes took 25% of the cores meanwhile.\n"
+
+
+def test_the_load_before_a_benchmark_is_one_of_a_short_while() -> None:
+    assert re.fullmatch(r"Other processes took \d+% of the cores before\.\n", load_before(0.1))
 
 
 def test_the_load_is_counted_in_seconds_of_cores() -> None:

@@ -117,7 +117,8 @@ def test_lanes_and_their_rivals_with_few_jobs(tmp_path: Path) -> None:
         "print(lanes_report(cells=4, trials=4, nested=1, fresh=2, reused=4, hydra=3, lanes=1))\n"
     )
     report = run_here(code, tmp_path)
-    rows = {line.split(" | ")[0].strip("| "): line for line in report.splitlines() if line.startswith("|")}
+    lines = reversed(report.splitlines())  # The table of targets, which names some again, is the last.
+    rows = {line.split(" | ")[0].strip("| "): line for line in lines if line.startswith("|")}
     assert rows["a cell of `run`"].startswith("| a cell of `run` | 3 | 1 | ")
     counts = {
         "a trial of `sweep` (Tuner start included)": 4,
