@@ -303,10 +303,6 @@ class _Lane(threading.Thread):
             self.error = error
 
     def _trainer(self) -> TorchTrainer:
-        on_gpu = self._surroundings.device == "cuda"
-        each = {"CPU": float(self._resources.cpus_per_lane)}
-        if on_gpu:
-            each["GPU"] = self._resources.gpus_per_lane
         return _LaneTrainer(
             serve,
             train_loop_config={
@@ -316,7 +312,9 @@ class _Lane(threading.Thread):
                 "logs": self._resources.logs,
             },
             scaling_config=ScalingConfig(
-                num_workers=self._resources.workers_per_lane, use_gpu=on_gpu, resources_per_worker=each
+                num_workers=self._resources.workers_per_lane,
+                use_gpu=self._surroundings.device == "cuda",
+                resources_per_worker=self._resources.of_worker(self._surroundings.device),
             ),
             run_config=RunConfig(
                 name=f"{self._dispatcher}-lane-{self.index}-{self._attempt}",

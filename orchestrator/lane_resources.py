@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import psutil
 from ray._private.state import available_resources_per_node, total_resources_per_node
@@ -30,6 +31,11 @@ class RayResources:
     prefer_gpu: bool = False
     """Use CUDA if the cluster has GPUs, whatever this machine has."""
 
+    def of_worker(self, device: Literal["cpu", "cuda"]) -> dict[str, float]:
+        """What one worker takes, by Ray's names of resources."""
+        gpus = {"GPU": self.gpus_per_lane} if device == "cuda" else {}
+        return {"CPU": float(self.cpus_per_lane), **gpus}
+
 
 def lane_count(surroundings: Surroundings, resources: RayResources) -> int:
     """As many lanes as asked for, or as the cluster's processors, GPUs and (on one machine) memory hold."""
@@ -54,9 +60,7 @@ def lane_count(surroundings: Surroundings, resources: RayResources) -> int:
 def lane_room(surroundings: Surroundings, resources: RayResources) -> Room:
     """What the cluster's live nodes hold now."""
     workers = resources.workers_per_lane
-    each = {"CPU": float(resources.cpus_per_lane)}
-    if surroundings.device == "cuda":
-        each["GPU"] = resources.gpus_per_lane
+    each = resources.of_worker(surroundings.device)
     total, free = total_resources_per_node(), available_resources_per_node()
     of_all, left = _sums(total), _sums(free)
     return Room(

@@ -5,7 +5,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from adbench.datasets.errors import RequestError, unknown_name
 from adbench.orchestrator.dashboard import dashboard_command
@@ -14,7 +14,7 @@ from adbench.orchestrator.plan import Plan
 from adbench.orchestrator.reproduce import hydra_value
 from adbench.orchestrator.search import Search, searches
 from adbench.orchestrator.search_space import Parameter, decoded
-from adbench.orchestrator.study import journal_path, open_storage, stored_study
+from adbench.orchestrator.study import best_first, journal_path, open_storage, stored_study
 from adbench.reports.schema import SearchRecord
 from adbench.reports.store import ResultStore
 
@@ -38,8 +38,8 @@ def sweep_page(sweep_id: str, out: str) -> str:
             f"the trials of {record.sweep_id} are not in {journal_path(out)}",
             remedy="put the file back, or search anew with the same command",
         )
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    shown = _best_first(study, complete)[:_SHOWN_TRIALS]
+    complete = best_first(study)
+    shown = complete[:_SHOWN_TRIALS]
     names = list(dict.fromkeys(name for trial in shown for name in trial.params))
     rows = [
         (str(trial.number), *(f"{value:.4g}" for value in trial.values), *(_shown(trial, name) for name in names))
@@ -112,11 +112,6 @@ def _range(parameter: Parameter) -> str:
         return text
     name, values = parameter.only_if
     return f"{text} (only if {name}={' or '.join(map(hydra_value, values))})"
-
-
-def _best_first(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    sign = -1 if study.directions[0] == optuna.study.StudyDirection.MAXIMIZE else 1
-    return sorted(trials, key=lambda trial: (sign * trial.values[0], trial.number))
 
 
 def _shown(trial: FrozenTrial, name: str) -> str:

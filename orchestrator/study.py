@@ -9,7 +9,7 @@ import optuna
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from adbench.orchestrator.search_space import Space, grid
 
@@ -82,12 +82,15 @@ def make_sampler(name: Sampler, space: Space, seed: int) -> optuna.samplers.Base
 
 def best(study: optuna.Study) -> tuple[dict[str, Any], tuple[float, ...]] | None:
     """Parameters, as Optuna stores them, and values of the best trial (by the first objective); None without one."""
+    found = next(iter(best_first(study)), None)
+    return None if found is None else (dict(found.params), tuple(found.values))
+
+
+def best_first(study: optuna.Study) -> list[FrozenTrial]:
+    """The complete trials, by the first objective; of equals the earlier one first."""
+    sign = -1 if study.directions[0] == StudyDirection.MAXIMIZE else 1
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if not complete:
-        return None
-    sign = 1 if study.directions[0] == StudyDirection.MAXIMIZE else -1
-    found = max(complete, key=lambda trial: (sign * trial.values[0], -trial.number))
-    return dict(found.params), tuple(found.values)
+    return sorted(complete, key=lambda trial: (sign * trial.values[0], trial.number))
 
 
 def try_first(study: optuna.Study, settings: Sequence[Mapping[str, Any]]) -> None:

@@ -1,8 +1,6 @@
 """Cells and trials on warm lanes, with the times at which they began, ended and were recorded."""
 
 import contextlib
-import os
-import sys
 import tempfile
 import threading
 import time
@@ -19,6 +17,7 @@ from adbench.orchestrator.overrides import parse_overrides
 from adbench.orchestrator.plan import Plan, make_plan
 from adbench.orchestrator.run import Recorder, RunOptions, ray_resources, surroundings_of
 from adbench.reports.store import ResultStore
+from plug_in import plugged_in
 
 _EMPTY = '''
 """A method that learns nothing and reports three times, at the shares at which a search looks."""
@@ -53,22 +52,11 @@ class Empty(Method):
 @contextlib.contextmanager
 def empty_method() -> Iterator[None]:
     """The method ``empty`` for the block, registered as anyone's package would, also in processes started in it."""
-    with tempfile.TemporaryDirectory() as folder:
-        information = Path(folder) / "adbench_empty-1.0.dist-info"
-        information.mkdir()
-        (Path(folder) / "adbench_empty.py").write_text(_EMPTY)
-        (information / "METADATA").write_text("Metadata-Version: 2.1\nName: adbench-empty\nVersion: 1.0\n")
-        (information / "entry_points.txt").write_text("[adbench.methods]\nempty = adbench_empty:Empty\n")
-        before = os.environ.get("PYTHONPATH")
-        os.environ["PYTHONPATH"] = os.pathsep.join([folder, *([before] if before else [])])
-        sys.path.insert(0, folder)
-        try:
-            yield
-        finally:
-            sys.path.remove(folder)
-            del os.environ["PYTHONPATH"]
-            if before is not None:
-                os.environ["PYTHONPATH"] = before
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        plugged_in(Path(folder), "adbench_empty", _EMPTY, {"empty": "Empty"}),
+    ):
+        yield
 
 
 @dataclass(frozen=True)

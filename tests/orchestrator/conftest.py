@@ -1,7 +1,5 @@
 """Fixtures of the orchestrator's tests: tiny requests, a plug-in package with methods that misbehave, one Ray."""
 
-import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from click.testing import CliRunner, Result
 from adbench.orchestrator.compose import compose
 from adbench.orchestrator.overrides import parse_overrides
 from adbench.orchestrator.plan import Plan, make_plan
+from plug_in import plugged_in
 
 FAULTY_METHODS = '''
 """Methods that misbehave, registered by entry points as anyone's package would."""
@@ -139,25 +138,12 @@ class Guess(_Base):
 def faulty_methods(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A package on the path, also of child processes, with the methods above under their names in lower case."""
     folder = tmp_path_factory.mktemp("plugin")
-    (folder / "adbench_faulty.py").write_text(FAULTY_METHODS)
-    info = folder / "adbench_faulty-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: adbench-faulty\nVersion: 1.0\n")
     names = (
         *("Raises", "Dies", "Slow", "Paced", "Hangs", "Talks", "Brightness", "Guess"),
         *("SecondRaises", "SecondDies"),
     )
-    lines = [f"{name.lower()} = adbench_faulty:{name}" for name in names]
-    (info / "entry_points.txt").write_text("[adbench.methods]\n" + "\n".join(lines) + "\n")
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), *([before] if before else [])])
-    sys.path.insert(0, str(folder))
-    yield folder
-    sys.path.remove(str(folder))
-    if before is None:
-        del os.environ["PYTHONPATH"]
-    else:
-        os.environ["PYTHONPATH"] = before
+    with plugged_in(folder, "adbench_faulty", FAULTY_METHODS, {name.lower(): name for name in names}):
+        yield folder
 
 
 @pytest.fixture(scope="module")
