@@ -1,8 +1,8 @@
 """What a dataset is: typed facts (its record), parameters, samples without pixels, and pixels on demand."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -13,6 +13,17 @@ Role = Literal["train", "labelled", "val", "test"]
 ROLES: tuple[Role, ...] = ("train", "labelled", "val", "test")
 Modality = Literal["industrial", "medical"]
 AnomalyKind = Literal["good", "structural", "logical"]
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A file that a dataset is handed out in. ``url`` is a plain public address, None where terms must be accepted by
+    hand; ``into`` is the folder under the dataset's root that its content belongs in."""
+
+    name: str
+    url: str | None = None
+    md5: str | None = None
+    into: str = ""
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,11 @@ class DatasetRecord:
     """Whether pixel masks exist and how they are read."""
     known_problems: str
     version: str
+    counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Images of each category as published, by "normal" and "anomalous" after the part they lie in, if there are
+    parts: {"bottle": {"train normal": 209, "test normal": 20, "test anomalous": 63}}. Empty where nobody says."""
+    archives: tuple[Archive, ...] = ()
+    """What `adbench data prepare` unpacks."""
 
 
 class DatasetConfig(BaseModel):

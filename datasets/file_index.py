@@ -19,11 +19,13 @@ from adbench.datasets.errors import RequestError
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What a file holds. ``error`` says why it cannot be read as an image; height and width are then 0."""
+    """What a file holds. ``error`` says why it cannot be read as an image; height and width are then 0. ``blank``:
+    all pixels are zero."""
 
     sha256: str
     height: int
     width: int
+    blank: bool
     error: str | None
     bytes: int
     mtime_ns: int
@@ -96,18 +98,19 @@ def _facts(path: Path, known: FileFacts | None) -> FileFacts:
     try:
         status = path.stat()
     except OSError as failure:
-        return FileFacts("", 0, 0, f"cannot read image {path}: {failure.strerror}", 0, 0)
+        return FileFacts("", 0, 0, False, f"cannot read image {path}: {failure.strerror}", 0, 0)
     if known and not known.error and (known.bytes, known.mtime_ns) == (status.st_size, status.st_mtime_ns):
         return known
-    error, height, width, sha256 = None, 0, 0, ""
+    error, height, width, blank, sha256 = None, 0, 0, False, ""
     try:
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        height, width = read_image(path).shape[:2]
+        pixels = read_image(path)
+        (height, width), blank = pixels.shape[:2], not pixels.any()
     except RequestError as unreadable:
         error = unreadable.problem
     except OSError as failure:
         error = f"cannot read image {path}: {failure.strerror}"
-    return FileFacts(sha256, height, width, error, status.st_size, status.st_mtime_ns)
+    return FileFacts(sha256, height, width, blank, error, status.st_size, status.st_mtime_ns)
 
 
 def _read_index(path: Path) -> dict[str, FileFacts]:

@@ -12,6 +12,7 @@ from adbench.datasets.parameters import validate
 _TABLE = {
     "elpv": "adbench.datasets.elpv:Elpv",
     "folder": "adbench.datasets.folder:Folder",
+    "mvtec_ad": "adbench.datasets.mvtec_ad:MvtecAd",
     "phantom": "adbench.datasets.phantom:Phantom",
 }
 
