@@ -111,13 +111,16 @@ class SplitRule:
     ``normal`` are the shares of (train, val, test) among unassigned normal images, ``anomalous`` those of (labelled,
     val, test) among unassigned anomalies. ``val_from_train`` is the share of official training normals that becomes
     val where a dataset has no val of its own. ``labelled_from_test`` is the share of official test anomalies that
-    leaves test for the labelled pool (0: none, the one-class protocol).
+    leaves test for the labelled pool (0: none, the one-class protocol). ``train_on_labelled_groups``: a group with
+    anomalies in the labelled pool has its normal images in train (otherwise they are left out), for datasets in which
+    every group has anomalies.
     """
 
     normal: tuple[float, float, float] = (0.6, 0.15, 0.25)
     anomalous: tuple[float, float, float] = (0.35, 0.15, 0.5)
     val_from_train: float = 0.1
     labelled_from_test: float = 0.0
+    train_on_labelled_groups: bool = False
 
 
 class Dataset(ABC):

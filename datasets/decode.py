@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,13 +29,21 @@ def read_mask(path: Path, threshold: int = 0) -> NDArray[np.bool_]:
 
     16-bit values are compared as they are. Raises RequestError naming a file that cannot be read.
     """
+    return np.asarray(read_mask_values(path) > threshold, dtype=np.bool_)
 
-    def exceeds(image: Image.Image) -> NDArray[np.bool_]:
+
+def read_mask_values(path: Path) -> NDArray[Any]:
+    """The values of a mask file [H, W]: grey values (0-255; of 16 bits as they are) or palette indices.
+
+    Raises RequestError naming a file that cannot be read.
+    """
+
+    def values(image: Image.Image) -> NDArray[Any]:
         # In a palette mask the index is the class; its colour may be anything.
-        values = image if image.mode in ("P", "F") or image.mode.startswith("I") else image.convert("L")
-        return np.asarray(values) > threshold
+        as_it_is = image.mode in ("P", "F") or image.mode.startswith("I")
+        return np.asarray(image if as_it_is else image.convert("L"))
 
-    return _read(path, exceeds)
+    return _read(path, values)
 
 
 def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

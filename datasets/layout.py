@@ -22,9 +22,10 @@ class Images:
     """Images whose path within the category has this ``pattern``, without the suffix of the file.
 
     A pattern is a path with fields: ``{defect}`` is a folder named after what it shows, ``{group}`` one named after
-    the item or patient, ``{any}`` one of any name; ``{stem}``, which comes last, is the rest, with folders within.
-    ``defect`` says what the images show where the path does not. ``masks`` are patterns of the mask's path, tried in
-    turn; one that ends in "/" is a folder with a mask for each defect of the image.
+    the item or patient, ``{any}`` one of any name. Last comes ``{stem}``, the rest with folders within, or
+    ``{name}``, a file of that very folder. ``defect`` says what the images show where the path does not. ``masks``
+    are patterns of the mask's path, tried in turn; one that ends in "/" is a folder with a mask for each defect of
+    the image.
     """
 
     pattern: str
@@ -44,7 +45,8 @@ class Layout:
 
     ``normal`` are the values of ``{defect}`` that mean none; ``kinds`` tells logical anomalies from structural ones.
     ``label_from`` says what makes an image anomalous: its folder, that it has a mask file, or that a pixel of its
-    mask is not zero. ``group`` is searched in the stem; its first group names the item or patient.
+    mask is not zero. ``group`` is searched in the stem; its first group names the item or patient. ``ignored`` are
+    files, without suffix, that lie in the published archive by mistake.
     """
 
     images: tuple[Images, ...]
@@ -52,6 +54,7 @@ class Layout:
     kinds: Mapping[str, AnomalyKind] = field(default_factory=dict)
     label_from: Literal["folder", "mask file", "mask pixels"] = "folder"
     group: re.Pattern[str] | None = None
+    ignored: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Found:
     tables: tuple[str, ...] = ()
     """Other files that say what the images are."""
     problems: tuple[str, ...] = ()
-    """What is wrong with the tables, each a sentence that names the file."""
+    """What is wrong with the tables, or keeps an image's label unknown, each a sentence that names the file."""
 
 
 class Listing:
@@ -114,6 +117,8 @@ def find(base: Path, layout: Layout, blank: Blank) -> Found:
     unpaired, left_over = [], []
     for path in listing.paths:
         name = without_suffix(path)
+        if name in layout.ignored:
+            continue
         if any(mask.fullmatch(name) for mask in mask_paths):
             unpaired.append(path)
         elif (found := _matched(name, layout)) is not None:
@@ -123,8 +128,11 @@ def find(base: Path, layout: Layout, blank: Blank) -> Found:
             left_over.append(path)
     used = {mask for own in masks.values() for mask in own}
     empty = blank(sorted(used)) if layout.label_from == "mask pixels" else {}
-    samples = []
+    samples, problems = [], []
     for path, images, fields in matched:
+        if layout.label_from == "mask pixels" and not masks[path]:
+            problems.append(f"image without the mask that would say what it shows, so left out: {base / path}")
+            continue
         defect = images.defect or fields.get("defect", "defective")
         if layout.label_from == "folder":
             anomalous = defect not in layout.normal
@@ -136,7 +144,10 @@ def find(base: Path, layout: Layout, blank: Blank) -> Found:
         samples=tuple(samples),
         masks={path: own for path, own in masks.items() if own},
         unpaired=tuple(path for path in unpaired if path not in used),
-        left_over=tuple(path for path in left_over if path.partition("/")[0] in tops),
+        left_over=tuple(
+            path for path in left_over if path.partition("/")[0] in tops or any("{" in top for top in tops)
+        ),
+        problems=tuple(problems),
     )
 
 

@@ -10,9 +10,16 @@ from adbench.datasets.errors import unknown_name
 from adbench.datasets.parameters import validate
 
 _TABLE = {
+    "btad": "adbench.datasets.btad:Btad",
+    "dagm": "adbench.datasets.dagm:Dagm",
     "elpv": "adbench.datasets.elpv:Elpv",
     "folder": "adbench.datasets.folder:Folder",
+    "kolektor_sdd": "adbench.datasets.kolektor:KolektorSdd",
+    "kolektor_sdd2": "adbench.datasets.kolektor:KolektorSdd2",
+    "mpdd": "adbench.datasets.mpdd:Mpdd",
     "mvtec_ad": "adbench.datasets.mvtec_ad:MvtecAd",
+    "mvtec_ad2": "adbench.datasets.mvtec_ad2:MvtecAd2",
+    "mvtec_loco": "adbench.datasets.mvtec_loco:MvtecLoco",
     "phantom": "adbench.datasets.phantom:Phantom",
 }
 

@@ -46,8 +46,8 @@ def make_split(samples: Sequence[Sample], category: str, seed: int, rule: SplitR
     """Deal the samples of ``category`` into roles.
 
     Deterministic in (image ids or groups, category, seed), whatever the order of ``samples``; no group has images
-    in two roles, unless the dataset's own roles put them there. Anomalies that the dataset assigns to train become
-    labelled. Raises RequestError if train or test would be empty.
+    in two roles, unless the rule says so of train and labelled, or the dataset's own roles put them there.
+    Anomalies that the dataset assigns to train become labelled. Raises RequestError if train or test would be empty.
     """
     order = _Order(category, seed)
     roles: dict[Role, list[Sample]] = {role: [s for s in samples if s.role == role] for role in ROLES}
@@ -59,6 +59,9 @@ def make_split(samples: Sequence[Sample], category: str, seed: int, rule: SplitR
         moved, kept = _cut(order.groups(anomalies), (rule.labelled_from_test, 1 - rule.labelled_from_test))
         roles["labelled"] += moved
         roles["test"] = _without_groups(rest, moved) + kept
+    if rule.train_on_labelled_groups:
+        roles["labelled"], of_their_groups = _by_label(roles["labelled"])
+        roles["train"] += of_their_groups
     _carve_val(roles, order, rule)
     # A normal image in the labelled pool is a left-over of a mixed group: it must not be trained on as an anomaly.
     roles["labelled"] = [sample for sample in roles["labelled"] if sample.label == 1]
