@@ -29,7 +29,7 @@ class Dagm(TreeDataset):
         splits="Train and Test are official; defective images of Train are the labelled anomalies; val is carved "
         "from train and labelled",
         masks="Label/NNNN_label.PNG, anomalous where > 0: coarse ellipses around the defects",
-        known_problems="masks are weak: pixel metrics judge against a coarse ellipse, not the defect; images are drawn; "
-        "a defective image whose label file is lost would count as normal; defects have no types",
+        known_problems="masks are weak: pixel metrics judge against a coarse ellipse, not the defect; images are "
+        "drawn; a defective image whose label file is lost would count as normal; defects have no types",
         version="2007",
     )

@@ -146,9 +146,9 @@ def _read_config(path: Path) -> dict[int, Saturation]:
 def _is_defect(entry: dict[str, Any]) -> bool:
     """Whether all keys are there and their values in their ranges."""
     value, threshold, relative = (entry.get(key) for key in _KEYS[1:])
-    if not isinstance(relative, bool) or type(value) is not int or type(threshold) not in (int, float):
+    if type(value) is not int or not isinstance(threshold, int | float) or type(relative) is not bool:
         return False
-    return 1 <= value <= 255 and 0 < threshold <= (1 if relative else float("inf"))
+    return type(threshold) is not bool and 1 <= value <= 255 and 0 < threshold <= (1 if relative else float("inf"))
 
 
 def _wrong(path: Path, what: str) -> RequestError:
