@@ -180,11 +180,9 @@ def broken(name: str, root: Path, damage: Callable[[Path, Path], None]) -> tuple
 def test_a_missing_mask_is_named(name: str, tmp_path: Path) -> None:
     dataset, category = broken(name, tmp_path, lambda image, mask: mask.unlink())
     problems, image = dataset.verify(category), ANOMALY[name][1]
-    if name == "dagm":  # Nothing but the mask says that the image is defective.
-        assert problems == [] and by_id(dataset, category)[image].label == 0
-        return
-    assert len(problems) == 1 and image in problems[0] and "mask" in problems[0]
-    if name.startswith("kolektor"):
+    assert len(problems) == 1 and "mask" in problems[0]
+    assert (ANOMALY[name][2] if name == "dagm" else image) in problems[0]
+    if name == "dagm" or name.startswith("kolektor"):
         assert image not in by_id(dataset, category)  # It must not pass for a normal one.
     else:
         assert dataset.load_mask(category, by_id(dataset, category)[image]) is None
@@ -252,6 +250,19 @@ def test_mvtec_ad2_keeps_a_test_scene_together_and_leaves_the_private_parts_out(
     assert Counter(sample.group for sample in samples if sample.role == "test") == {
         f"test_public/{kind}/{number:03d}": 3 for kind in ("good", "bad") for number in (0, 1)
     }
+
+
+def test_dagm_without_its_table_goes_by_the_masks_alone(tmp_path: Path) -> None:
+    before = written("dagm", tmp_path).samples("Class10")
+    table = tmp_path / "Class10" / "Test" / "Label" / "Labels.txt"
+    table.write_text(table.read_text().replace("0001.PNG\t0\t0", "0001.PNG\t0\t0001_label.PNG"))
+    assert opened("dagm", tmp_path).samples("Class10") == before  # That line says that it is not defective.
+    for table in tmp_path.rglob("Labels.txt"):
+        table.unlink()
+    assert opened("dagm", tmp_path).samples("Class10") == before
+    (tmp_path / "Class10" / "Train" / "Label" / "0003_label.PNG").unlink()
+    without = by_id(opened("dagm", tmp_path), "Class10")["Train/0003.PNG"]
+    assert (without.label, without.role) == (0, "train")  # Nothing else says that it is defective.
 
 
 def test_btad_finds_masks_of_any_type(tmp_path: Path) -> None:

@@ -28,17 +28,21 @@ def btad(root: Path) -> Path:
 
 
 def dagm(root: Path) -> Path:
-    """ClassN/{Train,Test}/{NNNN.PNG,Label/NNNN_label.PNG}: every third image is defective, its mask an ellipse."""
+    """ClassN/{Train,Test}/{NNNN.PNG,Label/{NNNN_label.PNG,Labels.txt}}: every third image is defective, with an
+    ellipse as its mask."""
     rng = np.random.default_rng(4)
     for number in (1, 10):
         for part in ("Train", "Test"):
             base = root / f"Class{number}" / part
+            lines = ["1"]
             for image_number in range(1, 16):
                 image, mask = draw(rng, anomalous=image_number % 3 == 0)
                 save(base / f"{image_number:04d}.PNG", image[..., 0])
+                listed = "0"
                 if mask.any():
-                    save(base / "Label" / f"{image_number:04d}_label.PNG", _around(mask))
-            (base / "Label" / "Labels.txt").write_text("1\n", encoding="utf-8")
+                    listed = save(base / "Label" / f"{image_number:04d}_label.PNG", _around(mask)).name
+                lines.append(f"{image_number}\t{int(mask.any())}\t{image_number:04d}.PNG\t0\t{listed}")
+            (base / "Label" / "Labels.txt").write_text("\n".join(lines), encoding="utf-8")
     return root
 
 
