@@ -3,9 +3,9 @@
 from typing import ClassVar
 
 from adbench.datasets.base import Archive, DatasetRecord
-from adbench.datasets.files import TreeDataset
 from adbench.datasets.layout import Images, Layout
 from adbench.datasets.mvtec_ad import one_class_counts
+from adbench.datasets.trees import TreeDataset
 
 
 class Btad(TreeDataset):

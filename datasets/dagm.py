@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from adbench.datasets.base import DatasetRecord
-from adbench.datasets.files import TreeDataset
 from adbench.datasets.layout import Found, Images, Layout, without_suffix
+from adbench.datasets.trees import TreeDataset
 
 _PARTS = ("Train", "Test")
 _DEFECTIVE = re.compile(r"^\d+[ \t]+1[ \t].*?(\S+)_label\.png", re.IGNORECASE | re.MULTILINE)

@@ -1,5 +1,6 @@
 """A dataset whose images are files on disk: what all of them share, whatever their layout."""
 
+import hashlib
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from adbench.datasets.base import Dataset, DatasetConfig, Mask, Role, Sample
 from adbench.datasets.decode import read_image, read_mask
 from adbench.datasets.errors import RequestError, unknown_name
 from adbench.datasets.file_index import FileFacts, content_hash, hash_path, index_files
-from adbench.datasets.layout import Found, Layout, find
+from adbench.datasets.layout import Found
 
 _WRAPPERS = 2
 """Folders that an archive may have put around the dataset's own."""
@@ -115,8 +116,11 @@ class FilesDataset(Dataset):
     def fingerprint(self, category: str) -> str:
         """Hash of all image, mask and table files of the category, and of how masks are read."""
         facts, base = self._facts(category), self.base(category)
-        tables = [hash_path(base / table) for table in sorted(self.found(category).tables)]
-        return "-".join([content_hash(facts, [*facts]), *tables, str(self.mask_threshold)])
+        images = f"{content_hash(facts, [*facts])}-{self.mask_threshold}"
+        tables = [f"{Path(table).name} {hash_path(base / table)}" for table in self.found(category).tables]
+        if not tables:
+            return images
+        return f"{images}-{hashlib.sha256(chr(10).join(sorted(tables)).encode()).hexdigest()[:16]}"
 
     def verify(self, category: str) -> list[str]:
         """Unreadable images and masks, masks of another size or without image, anomalies without mask, images that
@@ -188,23 +192,6 @@ class FilesDataset(Dataset):
             names = [*(sample.image_id for sample in found.samples), *dict.fromkeys(masks), *found.unpaired]
             self._known_facts[category] = index_files(self.base(category), names)
         return self._known_facts[category]
-
-
-class TreeDataset(FilesDataset):
-    """A dataset whose categories are folders that are arranged alike: as ``tree`` says. A folder that holds all
-    ``parts`` is a category."""
-
-    tree: ClassVar[Layout]
-    parts: ClassVar[tuple[str, ...]]
-
-    def find_categories(self, root: Path) -> dict[str, Path]:
-        """Folders that hold all parts, by name."""
-        folders = sorted(path for path in root.iterdir() if path.is_dir())
-        return {path.name: path for path in folders if all((path / part).is_dir() for part in self.parts)}
-
-    def find(self, category: str, base: Path) -> Found:
-        """Images, and masks paired by their names."""
-        return find(base, self.tree, lambda paths: self.blank(base, paths))
 
 
 def _part(role: Role | None) -> str:

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from adbench.datasets.base import Archive, DatasetRecord, SplitRule
-from adbench.datasets.files import TreeDataset
 from adbench.datasets.layout import Images, Layout
+from adbench.datasets.trees import TreeDataset
 
 
 class KolektorSdd(TreeDataset):

@@ -3,8 +3,8 @@
 from typing import ClassVar
 
 from adbench.datasets.base import DatasetRecord
-from adbench.datasets.files import TreeDataset
 from adbench.datasets.mvtec_ad import TREE, one_class_counts
+from adbench.datasets.trees import TreeDataset
 
 _COUNTS = {
     "bracket_black": (289, 32, 47),

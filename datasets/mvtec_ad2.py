@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from adbench.datasets.base import Archive, DatasetRecord, Sample
-from adbench.datasets.files import TreeDataset
 from adbench.datasets.layout import Found, Images, Layout
+from adbench.datasets.trees import TreeDataset
 
 _SCENE = re.compile(r"(test_public/.+/\d+)_")
 """The start of the path of a test image, which all images of its scene share: NNN_LIGHTING.png."""

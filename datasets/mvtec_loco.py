@@ -10,8 +10,9 @@ import numpy as np
 from adbench.datasets.base import Archive, DatasetRecord, Mask, Sample, Saturation
 from adbench.datasets.decode import read_mask_values
 from adbench.datasets.errors import RequestError
-from adbench.datasets.files import FilesConfig, TreeDataset
+from adbench.datasets.files import FilesConfig
 from adbench.datasets.layout import Found, Images, Layout
+from adbench.datasets.trees import TreeDataset
 
 _CONFIG = "defects_config.json"
 _KEYS = ("defect_name", "pixel_value", "saturation_threshold", "relative_saturation")
