@@ -52,9 +52,9 @@ PUBLISHED = {
     "kolektor_sdd2": {"train normal": 2085, "train anomalous": 246, "test normal": 894, "test anomalous": 110},
     "mpdd": {"train normal": 888, "test normal": 176, "test anomalous": 282},
     "mvtec_ad": {"train normal": 3629, "test normal": 467, "test anomalous": 1258},
-    "mvtec_loco": {"test normal": 575, "test anomalous": 432 + 561},
+    "mvtec_loco": {"train normal": 1778, "val normal": 305, "test normal": 575, "test anomalous": 432 + 561},
 }
-"""Images of all categories together, which the papers tell apart from those of each."""
+"""Images of all categories together, as told apart from those of each."""
 
 
 @pytest.fixture(params=NAMES)
