@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from adbench.datasets.base import Archive, DatasetRecord
+from adbench.datasets.from_test import FromTestDataset
 from adbench.datasets.layout import Images, Layout
 from adbench.datasets.trees import TreeDataset
 
@@ -39,7 +40,7 @@ def one_class_counts(counts: dict[str, tuple[int, int, int]]) -> dict[str, dict[
     }
 
 
-class MvtecAd(TreeDataset):
+class MvtecAd(FromTestDataset, TreeDataset):
     """Industrial objects and textures; normal ones to train on, defects in test alone."""
 
     tree = TREE
@@ -52,7 +53,8 @@ class MvtecAd(TreeDataset):
         licence="CC BY-NC-SA 4.0",
         citation="Bergmann et al., CVPR 2019; IJCV 129 (2021) 1038-1059",
         layout="CATEGORY/{train/good,test/{good,DEFECT},ground_truth/DEFECT/NNN_mask.png}; 15 categories",
-        splits="train and test are official; val is carved from the training normals (10 %)",
+        splits="train and test are official; val is carved from the training normals (10 %); "
+        "dataset.labelled_from_test=0.3 turns that share of the test anomalies into labelled ones",
         masks="ground_truth/DEFECT/NNN_mask.png, anomalous where > 0",
         known_problems="nearly solved: the best methods exceed 99 % image AUROC, which leaves little to compare; "
         "no val of its own",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from adbench.datasets.base import Archive, DatasetRecord, Sample
+from adbench.datasets.from_test import FromTestDataset
 from adbench.datasets.layout import Found, Images, Layout
 from adbench.datasets.trees import TreeDataset
 
@@ -24,7 +25,7 @@ _COUNTS = {
 }
 
 
-class MvtecAd2(TreeDataset):
+class MvtecAd2(FromTestDataset, TreeDataset):
     """Industrial scenes; the lighting of test varies, that of train does not."""
 
     tree = Layout(
@@ -48,7 +49,7 @@ class MvtecAd2(TreeDataset):
         layout="CATEGORY/{train/good,validation/good,test_public/{good,bad,ground_truth/bad}}/NNN_LIGHTING.png, "
         "masks NNN_LIGHTING_mask.png; 8 categories",
         splits="train, validation (normal images alone) and test_public are official; all lightings of a test scene "
-        "stay in one split",
+        "stay in one split; dataset.labelled_from_test=0.3 turns that share of the test anomalies into labelled ones",
         masks="test_public/ground_truth/bad/NNN_LIGHTING_mask.png, anomalous where > 0",
         known_problems="test_private and test_private_mixed have no public labels and are left out, so results are "
         "not those of the official leaderboard; test shows each of its few scenes in all lightings: its images are "

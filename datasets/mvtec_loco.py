@@ -10,7 +10,7 @@ import numpy as np
 from adbench.datasets.base import Archive, DatasetRecord, Mask, Sample, Saturation
 from adbench.datasets.decode import read_mask_values
 from adbench.datasets.errors import RequestError
-from adbench.datasets.files import FilesConfig
+from adbench.datasets.from_test import FromTestConfig, FromTestDataset
 from adbench.datasets.layout import Found, Images, Layout
 from adbench.datasets.trees import TreeDataset
 
@@ -25,7 +25,7 @@ _COUNTS = {
 }
 
 
-class MvtecLoco(TreeDataset):
+class MvtecLoco(FromTestDataset, TreeDataset):
     """Compositions of parts with rules on what belongs where."""
 
     tree = Layout(
@@ -46,7 +46,8 @@ class MvtecLoco(TreeDataset):
         citation="Bergmann et al., IJCV 130 (2022) 947-969",
         layout="CATEGORY/{train/good,validation/good,test/{good,logical_anomalies,structural_anomalies},"
         "ground_truth/TYPE/NNN/MMM.png,defects_config.json}; 5 categories",
-        splits="train, validation (normal images alone) and test are official",
+        splits="train, validation (normal images alone) and test are official; "
+        "dataset.labelled_from_test=0.3 turns that share of the test anomalies into labelled ones",
         masks="ground_truth/TYPE/NNN/MMM.png, a file for each defect, whose pixels have the value that "
         "defects_config.json gives a saturation",
         known_problems="the archive has 6 training images and 1 validation image of splicing_connectors more than "
@@ -57,7 +58,7 @@ class MvtecLoco(TreeDataset):
         archives=(Archive("mvtec_loco_anomaly_detection.tar.xz", md5="d40f092ac6f88433f609583c4a05f56f"),),
     )
 
-    def __init__(self, config: FilesConfig) -> None:
+    def __init__(self, config: FromTestConfig) -> None:
         super().__init__(config)
         self._configs: dict[str, dict[int, Saturation]] = {}
         self._known: dict[Path, Saturation] = {}

@@ -239,6 +239,19 @@ def test_a_stray_image_is_named_and_left_out(name: str, tmp_path: Path) -> None:
     assert Counter((s.role, s.defect_type) for s in dataset.samples(category)) == CONTENT[name]
 
 
+@pytest.mark.parametrize("name", ["btad", "mpdd", "mvtec_ad", "mvtec_ad2", "mvtec_loco"])
+def test_test_anomalies_may_be_labelled_instead(name: str, tmp_path: Path) -> None:
+    root = MINIATURES[name](tmp_path)
+    for share in (0.0, 0.5):
+        dataset = open_dataset(name, {"root": str(root), "labelled_from_test": share})
+        for category in dataset.categories():
+            samples = dataset.samples(category)
+            split = make_split(samples, category, 0, dataset.split_rule())
+            anomalies = sum(sample.label for sample in samples)
+            assert sum(sample.label for sample in split.test) == anomalies * (1 - share)
+            assert len(split.labelled) + sum(sample.label for sample in split.val) == anomalies * share
+
+
 def test_mvtec_ad2_keeps_a_test_scene_together_and_leaves_the_private_parts_out(tmp_path: Path) -> None:
     dataset = written("mvtec_ad2", tmp_path)
     samples = dataset.samples("can")
