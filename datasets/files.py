@@ -1,5 +1,6 @@
 """A dataset whose images are files on disk: what all of them share, whatever their layout."""
 
+import hashlib
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from pydantic import Field
 from adbench.datasets.base import Dataset, DatasetConfig, Mask, Role, Sample
 from adbench.datasets.decode import read_image, read_mask
 from adbench.datasets.errors import RequestError, unknown_name
-from adbench.datasets.file_index import FileFacts, content_hash, index_files
+from adbench.datasets.file_index import FileFacts, content_hash, hash_path, index_files
 from adbench.datasets.layout import Found
 
 _WRAPPERS = 2
@@ -114,8 +115,12 @@ class FilesDataset(Dataset):
 
     def fingerprint(self, category: str) -> str:
         """Hash of all image, mask and table files of the category, and of how masks are read."""
-        facts = self._facts(category)
-        return f"{content_hash(facts, [*facts])}-{self.mask_threshold}"
+        facts, base = self._facts(category), self.base(category)
+        images = f"{content_hash(facts, [*facts])}-{self.mask_threshold}"
+        tables = [f"{Path(table).name} {hash_path(base / table)}" for table in self.found(category).tables]
+        if not tables:
+            return images
+        return f"{images}-{hashlib.sha256(chr(10).join(sorted(tables)).encode()).hexdigest()[:16]}"
 
     def verify(self, category: str) -> list[str]:
         """Unreadable images and masks, masks of another size or without image, anomalies without mask, images that

@@ -10,10 +10,17 @@ from adbench.datasets.errors import unknown_name
 from adbench.datasets.parameters import validate
 
 _TABLE = {
+    "braintumor": "adbench.datasets.medianomaly:BrainTumor",
     "elpv": "adbench.datasets.elpv:Elpv",
     "folder": "adbench.datasets.folder:Folder",
+    "isic2018": "adbench.datasets.isic2018:Isic2018",
+    "lag": "adbench.datasets.medianomaly:Lag",
     "mvtec_ad": "adbench.datasets.mvtec_ad:MvtecAd",
     "phantom": "adbench.datasets.phantom:Phantom",
+    "real_iad": "adbench.datasets.real_iad:RealIad",
+    "rsna": "adbench.datasets.medianomaly:Rsna",
+    "vincxr": "adbench.datasets.medianomaly:VinCxr",
+    "visa": "adbench.datasets.visa:Visa",
 }
 
 
