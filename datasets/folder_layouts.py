@@ -145,6 +145,11 @@ class ByClass(Arrangement):
         for name in self._normal:
             if name not in classes:
                 raise unknown_name(f"class of {root} in dataset.normal", name, classes)
+        if "good" in classes and "good" not in self._normal:
+            raise RequestError(
+                f"the class good of {root} is not normal, but results call normal images so",
+                remedy="add good to dataset.normal, or rename the folder",
+            )
         return {root.name: root}
 
     def find(self, category: str, base: Path) -> Found:
@@ -197,7 +202,11 @@ class ByCsv(Arrangement):
     def _once(self, row: Row) -> Row:
         """The row, with a problem if an earlier one, perhaps of another category, has its image."""
         first = self._first[row.image]
-        return row if first == row.place else replace(row, problem=f"lists {row.image} again, after {first}")
+        return (
+            row
+            if first == row.place or not row.image
+            else replace(row, problem=f"lists {row.image} again, after {first}")
+        )
 
 
 def _row(line: Line, base: Path) -> Row:

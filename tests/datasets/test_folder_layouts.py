@@ -137,6 +137,8 @@ def test_classes_that_make_no_sense_are_refused(tmp_path: Path) -> None:
         opened(tmp_path / "c", "classes")
     with pytest.raises(RequestError, match=r"unknown class of .*c in dataset\.normal 'god'; did you mean 'good'"):
         opened(tmp_path / "c", "classes", normal="god")
+    with pytest.raises(RequestError, match=r"the class good of .*c is not normal"):
+        opened(tmp_path / "c", "classes", normal="dented")
     (tmp_path / "empty").mkdir()
     with pytest.raises(RequestError, match="nothing: it is empty"):
         opened(tmp_path / "empty", "classes", normal="good")
@@ -216,6 +218,8 @@ def test_csv_that_names_what_is_not_there(tmp_path: Path) -> None:
             "img/8.png,1,mask/8.png,test,a,,",
             "img/./8.png,1,mask/8.png,test,a,,",
             "img/9.png,1,,test,a,,",
+            ",0,,test,b,,",
+            ",0,,test,b,,",
         ],
     )
     Image.new("1", (5, 6)).save(root / "mask" / "8.png")
@@ -239,7 +243,11 @@ def test_csv_that_names_what_is_not_there(tmp_path: Path) -> None:
         f"anomalous image without a mask: {root / 'img' / '9.png'}",
     ]
     assert len(dataset.verify("a")) == 13
-    assert dataset.verify("b") == [f"{at} 7 lists img/0.png again, after {at} 2"]
+    assert dataset.verify("b") == [
+        f"{at} 7 lists img/0.png again, after {at} 2",
+        f"{at} 16 names no image",
+        f"{at} 17 names no image",
+    ]
 
 
 def test_csv_that_cannot_be_read_is_refused(tmp_path: Path) -> None:

@@ -94,6 +94,16 @@ def test_visa_counts_are_those_published() -> None:
 
 
 @pytest.mark.parametrize("root", ["visa"], indirect=True)
+def test_visa_counts_are_compared_with_those_of_its_own_table(root: Path) -> None:
+    assert opened("visa", root).count_problems("candle") == [
+        f"{root / 'candle'}: 11 images are train normal, 900 are published",
+        f"{root / 'candle'}: 3 images are test normal, 100 are published",
+        f"{root / 'candle'}: 5 images are test anomalous, 100 are published",
+    ]
+    assert opened("visa", root, split="2cls_fewshot").count_problems("candle") == []
+
+
+@pytest.mark.parametrize("root", ["visa"], indirect=True)
 def test_visa_broken(root: Path) -> None:
     data, table = root / "candle" / "Data", root / "split_csv" / "1cls.csv"
     (data / "Images" / "Normal" / "0000.JPG").unlink()
