@@ -70,7 +70,7 @@ class Found:
     left_over: tuple[str, ...] = ()
     """Images beside those that the layout knows, in the same folders."""
     tables: tuple[str, ...] = ()
-    """Other files that say what the images are."""
+    """Other files that say what the images are; they may lie above the folder ("../list.csv")."""
     problems: tuple[str, ...] = ()
     """What is wrong with the tables, or keeps an image's label unknown, each a sentence that names the file."""
 

@@ -10,17 +10,24 @@ from adbench.datasets.errors import unknown_name
 from adbench.datasets.parameters import validate
 
 _TABLE = {
+    "braintumor": "adbench.datasets.medianomaly:BrainTumor",
     "btad": "adbench.datasets.btad:Btad",
     "dagm": "adbench.datasets.dagm:Dagm",
     "elpv": "adbench.datasets.elpv:Elpv",
     "folder": "adbench.datasets.folder:Folder",
+    "isic2018": "adbench.datasets.isic2018:Isic2018",
     "kolektor_sdd": "adbench.datasets.kolektor:KolektorSdd",
     "kolektor_sdd2": "adbench.datasets.kolektor:KolektorSdd2",
+    "lag": "adbench.datasets.medianomaly:Lag",
     "mpdd": "adbench.datasets.mpdd:Mpdd",
     "mvtec_ad": "adbench.datasets.mvtec_ad:MvtecAd",
     "mvtec_ad2": "adbench.datasets.mvtec_ad2:MvtecAd2",
     "mvtec_loco": "adbench.datasets.mvtec_loco:MvtecLoco",
     "phantom": "adbench.datasets.phantom:Phantom",
+    "real_iad": "adbench.datasets.real_iad:RealIad",
+    "rsna": "adbench.datasets.medianomaly:Rsna",
+    "vincxr": "adbench.datasets.medianomaly:VinCxr",
+    "visa": "adbench.datasets.visa:Visa",
 }
 
 
