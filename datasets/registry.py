@@ -10,9 +10,15 @@ from adbench.datasets.errors import unknown_name
 from adbench.datasets.parameters import validate
 
 _TABLE = {
+    "bmad": "adbench.datasets.bmad:Bmad",
+    "br35h": "adbench.datasets.br35h:Br35h",
+    "brats2021": "adbench.datasets.brats2021:Brats2021",
+    "camelyon16": "adbench.datasets.camelyon16:Camelyon16",
+    "chest_xray2017": "adbench.datasets.kermany:ChestXray2017",
     "elpv": "adbench.datasets.elpv:Elpv",
     "folder": "adbench.datasets.folder:Folder",
     "mvtec_ad": "adbench.datasets.mvtec_ad:MvtecAd",
+    "oct2017": "adbench.datasets.kermany:Oct2017",
     "phantom": "adbench.datasets.phantom:Phantom",
 }
 
