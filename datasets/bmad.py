@@ -26,19 +26,27 @@ PATIENT = {
 """How a file's name tells the patient, where it does."""
 
 
-def _images(part: str, folder: str) -> tuple[Images, ...]:
-    """Images of one class, in img or in the folder itself, and their masks: blank ones of some normal images too."""
-    defect = "good" if folder == "good" else "Ungood"
-    place = f"{part}/{folder}"
-    masks = tuple(f"{place}/{name}/{{stem}}" for name in ("label", "anomaly_mask"))
+def _places(part: str, folder: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Folders of one class's images, each with those of its masks: blank ones of some normal images too."""
+    beside = (f"{part}/{folder}/label", f"{part}/{folder}/anomaly_mask")
     return (
-        Images(f"{place}/img/{{stem}}", PARTS[part], defect, masks),
-        Images(f"{place}/{{stem}}", PARTS[part], defect, masks),
+        (f"{part}/{folder}/img", beside),
+        (f"{part}/img/{folder}", (f"{part}/label/{folder}",)),  # Liver, in older archives
+        (f"{part.title()}/{part}/{folder}", (f"{part.title()}/{part}_label/{folder}",)),  # Retina_RESC, in the same
+        (f"{part}/{folder}", beside),
     )
 
 
 IMAGES = tuple(
-    images for part in PARTS for folder in ("good", "Ungood", "ungood") for images in _images(part, folder)
+    Images(
+        f"{place}/{{stem}}",
+        role=PARTS[part],
+        defect="good" if folder == "good" else "Ungood",
+        masks=tuple(f"{masks}/{{stem}}" for masks in mask_places),
+    )
+    for part in PARTS
+    for folder in ("good", "Ungood", "ungood")
+    for place, mask_places in _places(part, folder)
 )
 
 
@@ -55,7 +63,8 @@ class Bmad(FromTestDataset):
         layout="CATEGORY/{train/good,{valid,test}/{good,Ungood}/{img,label}}/*.png; categories "
         + ", ".join(FOLDERS)
         + "; also with the folder names of its archives (Brain_AD/BraTS2021_slice), val for valid, ungood for "
-        "Ungood, anomaly_mask for label, train/good/img, and without img",
+        "Ungood, anomaly_mask for label, train/good/img, without img, and as older archives have Liver "
+        "(test/img/Ungood) and Retina_RESC (Test/test/Ungood)",
         splits="train, val and test are official; there are no anomalies to train on: "
         "dataset.labelled_from_test=0.3 turns that share of the test anomalies into labelled ones",
         masks="label/*.png in Brain, Liver and Retina_RESC, anomalous where > 0; the others have image labels only",
@@ -78,7 +87,8 @@ class Bmad(FromTestDataset):
     )
 
     def find_categories(self, root: Path) -> dict[str, Path]:
-        """The folders that go by a category's name, or a folder within, as in the archives, that hold train/good."""
+        """The folders that go by a category's name, or a folder within, as in the archives, that hold normal training
+        images."""
         named = {path.name.lower(): path for path in sorted(root.iterdir()) if path.is_dir()}
         found: dict[str, Path] = {}
         for category, names in FOLDERS.items():
@@ -94,6 +104,7 @@ class Bmad(FromTestDataset):
 
 
 def _base(folder: Path) -> Path | None:
-    """The folder, or the first one in it, that holds train/good."""
-    inner = sorted(path for path in folder.iterdir() if path.is_dir())
-    return next((path for path in (folder, *inner) if (path / "train" / "good").is_dir()), None)
+    """The folder, or the first one in it, that holds train/good or, in older archives, Train/train/good."""
+    normal = (Path("train", "good"), Path("Train", "train", "good"))
+    bases = (folder, *sorted(path for path in folder.iterdir() if path.is_dir() and path.name != "Train"))
+    return next((base for base in bases if any((base / path).is_dir() for path in normal)), None)

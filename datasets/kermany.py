@@ -15,7 +15,7 @@ from adbench.datasets.layout import Found, Images, Layout, find
 _FILES = "https://data.mendeley.com/public-files/datasets/rscbjbr9sj/files"
 _SPLITS = (
     "dataset.split=patients (default): the official test images; train loses all images of patients who are in "
-    "test too, and normal images of patients who have labelled ones, so that no patient is in two splits. "
+    "test too, and the labelled pool those of patients with normal images in train: no patient is in two splits. "
     "dataset.split=official: train and test as published. Training anomalies are the labelled pool; val is carved "
     "from both, by patient (10 % of train, 30 % of labelled)"
 )
@@ -155,9 +155,9 @@ def _with_cause(sample: Sample) -> Sample:
 
 
 def _one_split_each(samples: Sequence[Sample]) -> tuple[Sample, ...]:
-    """Without images of patients who belong to another split: to test before labelled, to labelled before train."""
+    """Without images of patients who belong to another split: to test first, then to train, as anomalies abound."""
     place: dict[str, Role] = {}
-    for role in ("test", "labelled"):
+    for role in ("test", "train"):
         for sample in samples:
             if sample.role == role and sample.group is not None:
                 place.setdefault(sample.group, sample.role)
