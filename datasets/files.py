@@ -161,8 +161,10 @@ class FilesDataset(Dataset):
     def count_problems(self, category: str) -> list[str]:
         """Where the category holds another number of images than is published, a sentence each."""
         expected = self.record.counts.get(category, {})
+        # As the layout has them: ``samples`` may deal them out differently, or leave some out.
         found = Counter(
-            f"{_part(sample.role)}{'anomalous' if sample.label else 'normal'}" for sample in self.samples(category)
+            f"{_part(sample.role)}{'anomalous' if sample.label else 'normal'}"
+            for sample in self.found(category).samples
         )
         return [
             f"{self.base(category)}: {found[what]} images are {what}, {count} are published"
