@@ -6,10 +6,12 @@ its first bytes say, not its suffix.
 
 import bz2
 import gzip
+import io
 import lzma
 import re
 import shutil
 import stat
+import struct
 import tarfile
 import unicodedata
 import zipfile
@@ -38,6 +40,10 @@ _LEFT_BEHIND = "__MACOSX"
 """A folder that one archiver adds for itself."""
 _ENCRYPTED, _UTF8 = 0x1, 0x800
 """Flags of a zip's member."""
+_LONGEST_END = 22 + 2**16
+"""Bytes of a zip's end record with its comment."""
+_TOLD_ELSEWHERE = 0xFFFF
+"""Number of members in the end record of a large zip, which has another one."""
 _SPECIAL = (stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK)
 
 
@@ -228,6 +234,8 @@ def _opened(tar: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
 def _zip_members(archive: Path, file: IO[bytes], ledger: _Ledger) -> Iterator[_Member]:
     with _reading(archive), zipfile.ZipFile(file) as opened:
         infos = opened.infolist()
+        if (promised := _promised_members(file)) not in (len(infos) % 2**16, _TOLD_ELSEWHERE):
+            raise zipfile.BadZipFile(f"its list has {len(infos)} members of {promised}")
         ledger.expect(len(infos), sum(info.file_size for info in infos), "(all together)")
         for info in infos:
             if info.flag_bits & _ENCRYPTED:
@@ -236,6 +244,15 @@ def _zip_members(archive: Path, file: IO[bytes], ledger: _Ledger) -> Iterator[_M
                 raise _refused(archive, info.filename, "is a link or no plain file")
             name = _zip_name(archive, info)
             yield _Member(name, name.endswith(("/", "\\")), info.file_size, lambda info=info: opened.open(info))  # type: ignore[misc]
+
+
+def _promised_members(file: IO[bytes]) -> int:
+    """How many members a zip says it has, modulo 2**16; zipfile does not miss those that a broken list hides."""
+    end = max(0, file.seek(0, io.SEEK_END) - _LONGEST_END)
+    file.seek(end)
+    tail = file.read()
+    (count,) = struct.unpack_from("<H", tail, tail.rindex(b"PK\x05\x06") + 10)
+    return int(count)
 
 
 def _zip_name(archive: Path, info: zipfile.ZipInfo) -> str:

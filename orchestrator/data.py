@@ -13,6 +13,10 @@ from adbench.orchestrator.keys import dataset_root, plain_keys
 from adbench.orchestrator.listing import render_table
 
 
+_PARTS = ("", "train", "val", "test")
+"""Parts of a dataset in the order of their columns."""
+
+
 def run_prepare(name: str, words: Sequence[str], fetch: bool, force: bool) -> bool:
     """Prepare the dataset from the archives among the words, and print what came of it; whether all is well."""
     keys = [word for word in words if re.match(r"\w+=", word) and not Path(word).exists()]
@@ -44,7 +48,8 @@ def run_verify(name: str, words: Sequence[str]) -> bool:
 
 
 def _page(checked: Checked) -> str:
-    parts = list(dict.fromkeys(part for category in checked.categories for part in category.counts))
+    found_parts = {part for category in checked.categories for part in category.counts}
+    parts = sorted(found_parts, key=lambda part: (_PARTS.index(part.rpartition(" ")[0]), part.endswith("anomalous")))
     rows = [
         (
             category.name,

@@ -220,6 +220,21 @@ def test_truncated_anywhere(tmp_path: Path, kind: str) -> None:
             unpack(archive, into)
 
 
+def test_a_zip_whose_list_hides_members(tmp_path: Path) -> None:
+    whole = bytearray(zip_bytes(FILES))
+    comment = whole.index(b"PK\x01\x02") + 32
+    whole[comment + 1] = 4  # A comment of 1024 bytes, which swallows the other entries.
+    refused(tmp_path, bytes(whole), "its list has 1 members of 3")
+
+
+def test_a_zip_of_many_members_and_a_comment(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.comment = b"c" * 65_535
+        for number in range(65_600):
+            archive.writestr(f"{number % 16}/{number}" + "/" * (number > 20), b"")
+    assert unpack(tmp_path / "a.zip", tmp_path / "into") == 21
+
+
 def test_other_files_are_no_archives(tmp_path: Path) -> None:
     for content in (
         b"",
