@@ -337,7 +337,7 @@ def cache(what: str, overrides: tuple[str, ...]) -> int | None:
 
 
 @main.command(short_help="What works on this machine, what does not, what to do.")
-@click.argument("overrides", nargs=-1, metavar="[out=FOLDER] [cache_dir=FOLDER]")
+@click.argument("overrides", nargs=-1, metavar="[out=FOLDER] [cache_dir=FOLDER] [data_root=FOLDER]")
 @_guarded
 def doctor(overrides: tuple[str, ...]) -> int | None:
     """Check Python, packages, GPUs, Ray, disk, cache, bundled weights and datasets."""

@@ -12,7 +12,6 @@ from adbench.orchestrator.environment import adbench_version
 from adbench.orchestrator.keys import dataset_root, plain_keys
 from adbench.orchestrator.listing import render_table
 
-
 _PARTS = ("", "train", "val", "test")
 """Parts of a dataset in the order of their columns."""
 

@@ -227,6 +227,7 @@ def test_a_zip_whose_list_hides_members(tmp_path: Path) -> None:
     refused(tmp_path, bytes(whole), "its list has 1 members of 3")
 
 
+@pytest.mark.slow
 def test_a_zip_of_many_members_and_a_comment(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.comment = b"c" * 65_535

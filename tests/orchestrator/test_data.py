@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from adbench.datasets import prepare
+from adbench.datasets.archives import unpack
+from adbench.orchestrator.doctor import examine
 from adbench.orchestrator.plan import Plan
 from miniatures import MINIATURES
 
@@ -46,6 +47,15 @@ def test_another_data_root(adbench: Adbench, archive: str) -> None:
     assert adbench("data", "verify", "mvtec_ad", "data_root=elsewhere").exit_code == 0
     lost = adbench("data", "verify", "mvtec_ad")
     assert lost.exit_code == 2 and "adbench-data/mvtec_ad does not exist" in lost.output
+
+
+def test_doctor_finds_what_was_prepared(adbench: Adbench, archive: str) -> None:
+    for data_root in ((), ("data_root=elsewhere",)):
+        assert adbench("data", "prepare", "mvtec_ad", archive, *data_root).exit_code == 0
+        finding = next(found for found in examine(data_root) if found.what == "dataset mvtec_ad")
+        assert (finding.ok, finding.seen) == (True, "2 categories")
+    finding = next(found for found in examine(["data_root=nowhere"]) if found.what == "dataset mvtec_ad")
+    assert finding.ok is None
 
 
 def test_every_problem_is_printed(adbench: Adbench, archive: str) -> None:
@@ -88,13 +98,11 @@ def test_an_archive_may_have_an_equals_sign_in_its_name(adbench: Adbench, archiv
 
 
 def test_an_interruption_leaves_nothing(adbench: Adbench, archive: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    unpack = prepare.unpack
-
     def interrupted(path: Path, folder: Path) -> int:
         unpack(path, folder)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(prepare, "unpack", interrupted)
+    monkeypatch.setattr("adbench.datasets.prepare.unpack", interrupted)
     result = adbench("data", "prepare", "mvtec_ad", archive)
     assert result.exit_code == 130 and "interrupted" in result.output
     assert list(Path("adbench-data").iterdir()) == []
