@@ -129,6 +129,8 @@ def _fetch(url: str, part: _Part, name: str) -> bool:
     if origin and have == origin.size:
         return True
     with _opened(url, origin, have, part) as response:
+        if response.headers.get_content_type() == "text/html":
+            raise _AgainError("the server sent a web page instead, as where terms have to be accepted first")
         if response.status == 206:
             answered = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
             if origin is None or answered is None or (int(answered[1]), int(answered[2])) != (have, origin.size):

@@ -169,7 +169,7 @@ def _fetched(record: DatasetRecord, given: Sequence[Path], target: Path, say: Sa
         path = folder / archive.name
         paths.append(path)
         if path.is_file() and (archive.md5 is None or md5_of(path) == archive.md5):
-            say(f"already there: {path}")
+            say(f"already there: {path} (remove it to have it fetched anew)")
             continue
         assert archive.url is not None
         say(f"downloading {archive.url}")

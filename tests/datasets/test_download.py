@@ -30,6 +30,7 @@ class Server:
     knows_ranges: bool = True
     tag: str | None = '"1"'
     sends_length: bool = True
+    kind: str = "application/zip"
     ranges: list[str] = field(default_factory=list)
 
 
@@ -56,6 +57,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
             self.send_response(206 if start else 200)
             if start:
                 self.send_header("Content-Range", f"bytes {start}-{len(state.content) - 1}/{len(state.content)}")
+            self.send_header("Content-Type", state.kind)
             if state.sends_length:
                 self.send_header("Content-Length", str(len(body)))
             if state.tag:
@@ -186,6 +188,16 @@ def test_statuses_that_may_pass_and_others(server: Server, tmp_path: Path) -> No
         with pytest.raises(RequestError, match=f"the server says {status}"):
             fetch(server, tmp_path / "other.zip")
         assert len(server.ranges) == requests
+
+
+def test_a_web_page_is_no_archive(server: Server, tmp_path: Path) -> None:
+    part(server, tmp_path, CONTENT[:1000])
+    server.kind = "text/html; charset=utf-8"
+    with pytest.raises(RequestError, match="the server sent a web page instead"):
+        fetch(server, tmp_path / "data.zip", None)
+    server.kind = "application/zip"
+    fetch(server, tmp_path / "data.zip")  # What was there before is not lost.
+    assert server.ranges[-1] == "bytes=1000-"
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/data.zip", "http://nowhere.invalid/data.zip"])

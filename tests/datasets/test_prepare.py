@@ -284,7 +284,7 @@ def test_download(archive: Path, tmp_path: Path, address: str, published: Callab
     assert kept.read_bytes() == archive.read_bytes()
     archive.unlink()  # It is not asked for again.
     assert not prepared(tmp_path / "data", said=said, fetch=True, force=True).problems
-    assert f"already there: {kept}" in said
+    assert f"already there: {kept} (remove it to have it fetched anew)" in said
 
 
 def test_a_download_that_fails_says_how_to_do_without(
