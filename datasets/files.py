@@ -162,10 +162,7 @@ class FilesDataset(Dataset):
         """Where the category holds another number of images than is published, a sentence each."""
         expected = self.record.counts.get(category, {})
         # As the layout has them: ``samples`` may deal them out differently, or leave some out.
-        found = Counter(
-            f"{_part(sample.role)}{'anomalous' if sample.label else 'normal'}"
-            for sample in self.found(category).samples
-        )
+        found = image_counts(self.found(category).samples)
         return [
             f"{self.base(category)}: {found[what]} images are {what}, {count} are published"
             for what, count in expected.items()
@@ -194,6 +191,11 @@ class FilesDataset(Dataset):
             names = [*(sample.image_id for sample in found.samples), *dict.fromkeys(masks), *found.unpaired]
             self._known_facts[category] = index_files(self.base(category), names)
         return self._known_facts[category]
+
+
+def image_counts(samples: Sequence[Sample]) -> Counter[str]:
+    """How many images are "train normal", "test anomalous" and so on, as a record's ``counts`` name them."""
+    return Counter(f"{_part(sample.role)}{'anomalous' if sample.label else 'normal'}" for sample in samples)
 
 
 def _part(role: Role | None) -> str:

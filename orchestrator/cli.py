@@ -77,7 +77,7 @@ def _guarded(command: Callable[..., int | None]) -> Callable[..., int | None]:
             click.echo(f"error: {error}\nwhat was finished is recorded; the same command continues", err=True)
             return SOME_FAILED
         except KeyboardInterrupt:
-            click.echo("interrupted: finished cells are recorded; the same command continues", err=True)
+            click.echo("interrupted: what was finished is kept; the same command continues", err=True)
             return INTERRUPTED
 
     return guarded
@@ -287,6 +287,43 @@ def show(what: str, name: str, overrides: tuple[str, ...]) -> int | None:
     return 0
 
 
+@main.group(short_help="Prepare a dataset from its archives, or verify one.")
+def data() -> None:
+    """Datasets on disk: unpack the archives that you have downloaded, and check every file."""
+
+
+@data.command("prepare", short_help="Unpack, arrange and verify a dataset's archives.")
+@click.argument("name")
+@click.argument("words", nargs=-1, metavar="[ARCHIVE ...] [data_root=FOLDER]")
+@click.option("--download", is_flag=True, help="Fetch the archives that have a plain public address.")
+@click.option("--force", is_flag=True, help="Replace the dataset if it was prepared before.")
+@_guarded
+def data_prepare(name: str, words: tuple[str, ...], download: bool, force: bool) -> int | None:
+    """Make the dataset NAME of its archives (zip, tar, gz, xz, bz2), and verify it.
+
+    It goes to data_root/NAME (default: adbench-data/NAME), where `adbench run` finds it; nothing appears there if an
+    archive is broken, unsafe or of something else. Exit codes: 0 all is well; 2 it cannot be prepared, or problems
+    were found.
+    """
+    from adbench.orchestrator.data import run_prepare
+
+    return 0 if run_prepare(name, words, download, force) else USAGE_ERROR
+
+
+@data.command("verify", short_help="Check every file of a dataset.")
+@click.argument("name")
+@click.argument("words", nargs=-1, metavar="[data_root=FOLDER | root=FOLDER]")
+@_guarded
+def data_verify(name: str, words: tuple[str, ...]) -> int | None:
+    """Print every problem of the dataset NAME: unreadable files, masks, wrong numbers, changes since it was prepared.
+
+    Exit codes: 0 none; 2 some, or it is not there.
+    """
+    from adbench.orchestrator.data import run_verify
+
+    return 0 if run_verify(name, words) else USAGE_ERROR
+
+
 @main.command(short_help="List or clear the cache of images and features.")
 @click.argument("what", type=click.Choice(["ls", "clear"]))
 @click.argument("overrides", nargs=-1, metavar="[cache_dir=FOLDER]")
@@ -300,7 +337,7 @@ def cache(what: str, overrides: tuple[str, ...]) -> int | None:
 
 
 @main.command(short_help="What works on this machine, what does not, what to do.")
-@click.argument("overrides", nargs=-1, metavar="[out=FOLDER] [cache_dir=FOLDER]")
+@click.argument("overrides", nargs=-1, metavar="[out=FOLDER] [cache_dir=FOLDER] [data_root=FOLDER]")
 @_guarded
 def doctor(overrides: tuple[str, ...]) -> int | None:
     """Check Python, packages, GPUs, Ray, disk, cache, bundled weights and datasets."""

@@ -17,6 +17,7 @@ from adbench.datasets.splits import Split, make_split
 from adbench.methods.base import MethodConfig
 from adbench.methods.registry import method_class, method_entry
 from adbench.orchestrator.cell import Cell
+from adbench.orchestrator.keys import dataset_root
 from adbench.orchestrator.overrides import Overrides
 from adbench.orchestrator.reproduce import reproduce_command
 from adbench.orchestrator.request import DatasetSpec, MethodSpec, Request
@@ -213,11 +214,14 @@ def _open_all(request: Request, overrides: Overrides) -> list[tuple[DatasetSpec,
 
 
 def _with_absolute_root(params: dict[str, Any], takes_root: bool, name: str, data_root: str | None) -> dict[str, Any]:
-    """A dataset's root within data_root= where given (default: its name); absolute, for workers change directory."""
-    if not takes_root or (params.get("root") is None and data_root is None):
+    """A dataset's root made absolute, for workers change directory; where nobody says it, where it is prepared."""
+    if not takes_root:
         return params
-    root = Path(data_root or "") / Path(str(params.get("root") or name)).expanduser()
-    return {**params, "root": str(root.absolute())}
+    given = params.get("root")
+    root = dataset_root(name, None if given is None else str(given), data_root)
+    if given is None and data_root is None and not root.is_dir():
+        return params  # The dataset itself tells what to do.
+    return {**params, "root": str(root)}
 
 
 def _categories(spec: DatasetSpec, dataset: Dataset) -> tuple[str, ...]:

@@ -90,7 +90,7 @@ class Request(_Frozen):
     rank_by: str = Field(default="image_auroc", description="metric that ranks the leaderboard")
 
     out: str = Field(default="adbench-results", min_length=1, description="results folder, or its s3:// or gs:// URL")
-    data_root: str | None = Field(default=None, description="folder of the datasets that need one")
+    data_root: str | None = Field(default=None, description="folder of the datasets (default: adbench-data)")
     cache_dir: str | None = Field(default=None, description="cache of decoded images and features (default: user's)")
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: CUDA where there is one")
     launcher: Literal["ray", "inprocess"] = Field(default="ray", description="inprocess: one by one, for debugging")
