@@ -10,9 +10,10 @@ import optuna
 import ray
 from optuna.storages import BaseStorage
 from ray import tune
-from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
+from adbench.orchestrator.early_stopping import EarlyStopping
 from adbench.orchestrator.lane import NAMESPACE
 from adbench.orchestrator.lane_pool import LanePool
 from adbench.orchestrator.search import Search
@@ -147,12 +148,11 @@ def make_scheduler(search: Search) -> tuple[TrialScheduler, tuple[float, ...]]:
         return FIFOScheduler(), ()
     # Tune's synchronous Hyperband pauses trials, which proxies cannot; the asynchronous one has its brackets too.
     brackets = 3 if search.spec.scheduler == "hyperband" else 1
-    scheduler = AsyncHyperBandScheduler(
+    scheduler = EarlyStopping(
         PERCENT,
         search.spec.objective[0],
         search.modes[0],
-        max_t=100,
-        grace_period=100 * RUNGS[0] * (1 - 1e-9),  # No report at a rung may fall short of it by rounding.
+        RUNGS,
         reduction_factor=ETA,
         brackets=brackets,
     )

@@ -3,13 +3,16 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import search_pays
 from search_pays import random_settings, replay_report, search_of
 
+from adbench.orchestrator.early_stopping import WHOLE
 from adbench.orchestrator.search import Search
+from adbench.orchestrator.study import Sampler
 from bench_lanes import run_program
 from bench_replay import replay
 from bench_surface import Curve, Point, Surface, coordinates, read, write
@@ -105,6 +108,15 @@ def test_asha_stops_poor_trials_at_the_rungs(search: Search, curves: dict[str, C
     assert trace.whole + trace.stopped / 8 <= trace.trainings <= trace.whole + trace.stopped * 3 / 8
 
 
+@pytest.mark.parametrize("scheduler", ["asha", "hyperband"])
+@pytest.mark.parametrize("sampler", get_args(Sampler))
+def test_every_sampler_searches(sampler: Sampler, scheduler: str, search: Search, curves: dict[str, Curve]) -> None:
+    trace = replay(search, Surface(search.space, curves, "nearest"), (sampler, scheduler), seed=0, lanes=2, most=24)
+    assert trace.whole + trace.stopped == 24
+    assert trace.whole >= WHOLE and trace.stopped > 0
+    assert trace.best > min(curve[-1].value for curve in curves.values())
+
+
 def test_a_search_ends_at_its_goal_or_with_its_compute(search: Search, curves: dict[str, Curve]) -> None:
     surface = Surface(search.space, curves, "nearest")
     values = sorted(curve[-1].value for curve in curves.values())
@@ -146,9 +158,8 @@ def test_a_report_has_every_search_on_both_answers(curves: dict[str, Curve], tmp
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("launcher", ["inprocess", "ray"])
-def test_a_surface_is_recorded_continued_and_replayed(launcher: str, tmp_path: Path) -> None:
-    overrides = [*OVERRIDES, "method.epochs=9", f"launcher={launcher}", "lanes=1", f"cache_dir={tmp_path / 'cache'}"]
+def test_a_surface_is_recorded_continued_and_replayed(tmp_path: Path) -> None:
+    overrides = [*OVERRIDES, "method.epochs=9", "launcher=inprocess", f"cache_dir={tmp_path / 'cache'}"]
 
     def record(count: int) -> str:
         words = ["record", "surface.parquet", *overrides, f"--settings={count}"]

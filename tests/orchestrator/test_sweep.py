@@ -16,6 +16,7 @@ from optuna.trial import TrialState
 
 from adbench.datasets.errors import RequestError
 from adbench.orchestrator.compose import compose
+from adbench.orchestrator.early_stopping import WHOLE
 from adbench.orchestrator.overrides import parse_overrides
 from adbench.orchestrator.plan import make_plan
 from adbench.orchestrator.run import RunOptions
@@ -53,17 +54,17 @@ def _study(out: Path, outcome: SweepOutcome) -> optuna.Study:
 def test_poor_trials_are_stopped_and_the_best_runs_on_fresh_seeds(
     sweep: Callable[..., SweepOutcome], out: Path, adbench: Callable[..., Result]
 ) -> None:
-    outcome = sweep("search.trials=12", "search.fresh_seeds=2")
+    outcome = sweep("search.trials=18", "search.fresh_seeds=2")
     (search,) = outcome.searches
     assert not outcome.failures and search.failed == 0
-    assert search.complete + search.stopped == 12
-    assert search.stopped >= 2, "of the trials at a rung one in three goes on"
+    assert search.complete + search.stopped == 18
+    assert search.stopped >= 2, "of the trials at a rung after the first whole ones, one in three goes on"
 
     store = ResultStore(out)
     runs = store.runs()
     proposed, tuned = runs[trials(runs)], runs[~trials(runs)]
     assert proposed["image_auroc"].isna().all() and proposed["val_image_auroc"].notna().all()
-    assert 1 <= len(proposed) < 12, "the cells of stopped trials were not run to their end"
+    assert WHOLE <= len(proposed) < 18, "the cells of stopped trials were not run to their end"
     assert search.best == (proposed["val_image_auroc"].max(),)
     assert sorted(tuned["seed"]) == [1, 2] and set(tuned["selection"]) == {"val"}
     assert set(tuned["sweep_id"]) == {search.sweep_id} and tuned["image_auroc"].notna().all()
@@ -77,13 +78,13 @@ def test_poor_trials_are_stopped_and_the_best_runs_on_fresh_seeds(
     # Only tuned rows enter the leaderboard, with what the search cost.
     board = sort_runs(runs, store.searches())
     (entry,) = board.entries
-    assert "tuned on val" in entry.label and entry.search.startswith("found in 12 trials")
+    assert "tuned on val" in entry.label and entry.search.startswith("found in 18 trials")
     assert set(board.current["run_id"]) == set(tuned["run_id"])
-    assert "found in 12 trials" in outcome.page.read_text()
+    assert "found in 18 trials" in outcome.page.read_text()
     assert any(line.startswith("  best: val_image_auroc") for line in summary(outcome))
 
     listed = adbench("ls", "sweeps", f"out={out}")
-    assert search.sweep_id in listed.output and "of 12" in listed.output
+    assert search.sweep_id in listed.output and "of 18" in listed.output
     shown = adbench("show", "sweep", search.sweep_id[:14], f"out={out}")
     assert shown.exit_code == 0, shown.output
     assert "the best setting on fresh seeds" in shown.output and "optuna-dashboard" in shown.output
@@ -105,12 +106,12 @@ def test_the_same_command_does_nothing_twice_and_a_larger_one_goes_on(
     "words",
     [
         ("search.sampler=grid", "search.space.mix=choice(0.0,0.5,1.0)", "method.grain=2"),
-        ("search.sampler=random", "search.scheduler=hyperband", "search.trials=6"),
-        ("search.sampler=cmaes", "search.trials=6"),
         ("search.sampler=nsgaii", "search.objective=[val_image_auroc,predict_ms_per_image]", "search.trials=6"),
     ],
 )
-def test_every_sampler_searches(words: tuple[str, ...], sweep: Callable[..., SweepOutcome], out: Path) -> None:
+def test_grids_and_trade_offs_are_searched(
+    words: tuple[str, ...], sweep: Callable[..., SweepOutcome], out: Path
+) -> None:
     outcome = sweep(*words, "search.fresh_seeds=0")
     (search,) = outcome.searches
     assert not outcome.failures and search.failed == 0 and search.complete + search.stopped == 6
