@@ -13,7 +13,7 @@ from pydantic import Field
 
 from adbench.datasets.base import Dataset, DatasetConfig, Mask, Role, Sample
 from adbench.datasets.decode import read_image, read_mask
-from adbench.datasets.errors import RequestError, unknown_name
+from adbench.datasets.errors import MissingDataError, RequestError, unknown_name
 from adbench.datasets.file_index import FileFacts, content_hash, hash_path, index_files
 from adbench.datasets.layout import Found
 
@@ -69,7 +69,7 @@ class FilesDataset(Dataset):
     def missing(self, problem: str) -> RequestError:
         """The error for data that is not where it should be: what it is, where to get it, how to prepare it."""
         record = self.record
-        return RequestError(
+        return MissingDataError(
             f"dataset '{record.name}' is not here: {problem}",
             allowed=record.layout,
             remedy=f"get it from {record.home} (licence: {record.licence}), then\n"

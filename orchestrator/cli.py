@@ -107,25 +107,34 @@ def _cell_flags(command: Callable[..., int | None]) -> Callable[..., int | None]
     for flag in (
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line."),
         click.option("--quiet", is_flag=True, help="Print failures only."),
+        click.option("--skip-missing", is_flag=True, help="Leave out datasets that are not here, and run the others."),
         click.option("--no-cache", is_flag=True, help="Neither read nor write cached images and features."),
     ):
         command = flag(command)
     return command
 
 
-def _planned(overrides: tuple[str, ...], use_cache: bool = True) -> "tuple[Plan, Overrides]":
+def _planned(
+    overrides: tuple[str, ...], use_cache: bool = True, skip_missing: bool = False
+) -> "tuple[Plan, Overrides]":
     """The plan of a request, and the overrides that made it."""
     from adbench.orchestrator.compose import compose
     from adbench.orchestrator.overrides import parse_overrides
 
     parsed = parse_overrides(overrides)
     request = compose(parsed)  # Before what is heavy: most requests that are wrong are refused here.
+    from adbench.orchestrator.opening import open_data
+
+    data = open_data(request, parsed, skip_missing)
     from adbench.datasets.file_index import kept_in
     from adbench.orchestrator.plan import make_plan
     from adbench.orchestrator.run import cache_folder
 
     with kept_in(cache_folder(request, use_cache)):
-        return make_plan(request, parsed), parsed
+        plan = make_plan(request, parsed, data)
+    if plan.missing:
+        click.echo(f"left out, for their data is not here: {', '.join(plan.missing)}", err=True)
+    return plan, parsed
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -152,6 +161,7 @@ def run(
     cfg: bool,
     limit: int | None,
     fail_fast: bool,
+    skip_missing: bool,
     no_cache: bool,
     quiet: bool,
     as_json: bool,
@@ -160,7 +170,7 @@ def run(
 
     Exit codes: 0 every cell ok; 1 some cells failed; 2 the request is wrong; 130 interrupted.
     """
-    plan, _ = _planned(overrides, not no_cache)
+    plan, _ = _planned(overrides, not no_cache, skip_missing)
     from adbench.orchestrator import show
     from adbench.orchestrator.display import Style
     from adbench.orchestrator.run import RunOptions, execute, resolve_device, summary
@@ -188,14 +198,20 @@ def run(
 @_cell_flags
 @_guarded
 def sweep(
-    overrides: tuple[str, ...], dry_run: bool, dashboard: bool, no_cache: bool, quiet: bool, as_json: bool
+    overrides: tuple[str, ...],
+    dry_run: bool,
+    dashboard: bool,
+    skip_missing: bool,
+    no_cache: bool,
+    quiet: bool,
+    as_json: bool,
 ) -> int | None:
     """Search the parameters of each method of the suite on validation data, with Ray Tune and Optuna.
 
     The best setting is then run on fresh seeds, and these runs alone enter the leaderboard, as tuned. The same
     command continues after an interruption, and with a larger search.trials= it goes on from there.
     """
-    plan, parsed = _planned(overrides, not no_cache)
+    plan, parsed = _planned(overrides, not no_cache, skip_missing)
     if dry_run:
         from adbench.orchestrator.show_sweep import spaces
 

@@ -12,12 +12,11 @@ from adbench.datasets.base import Dataset
 from adbench.datasets.errors import RequestError, unknown_name
 from adbench.datasets.file_index import hash_path
 from adbench.datasets.parameters import validate
-from adbench.datasets.registry import dataset_class, open_dataset
 from adbench.datasets.splits import Split, make_split
 from adbench.methods.base import MethodConfig
 from adbench.methods.registry import method_class, method_entry
 from adbench.orchestrator.cell import Cell
-from adbench.orchestrator.keys import dataset_root
+from adbench.orchestrator.opening import OpenedData, open_data
 from adbench.orchestrator.overrides import Overrides
 from adbench.orchestrator.reproduce import reproduce_command
 from adbench.orchestrator.request import DatasetSpec, MethodSpec, Request
@@ -33,6 +32,8 @@ class Plan:
     cells: tuple[Cell, ...]
     splits: Mapping[str, Split]
     """Each split by ``dataset-category-hash``, with all anomalies that may be labelled."""
+    missing: tuple[str, ...] = ()
+    """Datasets of the request that are not here and were left out, as asked for."""
 
 
 class _Variant(NamedTuple):
@@ -43,15 +44,16 @@ class _Variant(NamedTuple):
     settable: set[str]
 
 
-def make_plan(request: Request, overrides: Overrides) -> Plan:
-    """Expand a request into cells.
+def make_plan(request: Request, overrides: Overrides, data: OpenedData | None = None) -> Plan:
+    """Expand a request into cells, over its datasets as ``data`` holds them (None: all are opened here).
 
     Raises RequestError for an unknown name, a wrong parameter, and for all data that is missing or broken at once.
     """
     variants = [variant for spec in request.methods for variant in _variants(spec, overrides)]
     _refuse_fixed(overrides, variants)
     _refuse_unplaced("method", overrides.method_params, [fields for _, _, fields in variants])
-    opened = _open_all(request, overrides)
+    data = data or open_data(request, overrides)
+    opened = data.datasets
     _refuse_unplaced("dataset", overrides.dataset_params, [set(type(d).config_class.model_fields) for _, d in opened])
     chosen = [(spec, dataset, _categories(spec, dataset)) for spec, dataset in opened]
     if overrides.categories is not None:
@@ -66,7 +68,7 @@ def make_plan(request: Request, overrides: Overrides) -> Plan:
             for cell in _cells_of(spec.name, dataset, category, split, request, variants):
                 cells.setdefault(cell.run_id, cell)
     _refuse_ambiguous_claims(request, tuple(cells.values()))
-    return Plan(request, tuple(cells.values()), splits)
+    return Plan(request, tuple(cells.values()), splits, data.missing)
 
 
 def _cells_of(
@@ -194,34 +196,6 @@ def _refuse_ambiguous_claims(request: Request, cells: tuple[Cell, ...]) -> None:
                 f"claim '{text}': several cells of {side.method} {side.params} in one category and seed",
                 remedy="give the claim's side the parameters that tell them apart",
             )
-
-
-def _open_all(request: Request, overrides: Overrides) -> list[tuple[DatasetSpec, Dataset]]:
-    opened, problems = [], []
-    for spec in request.datasets:
-        fields = dataset_class(spec.name).config_class.model_fields
-        placed = {key: value for key, value in overrides.dataset_params.items() if key in fields}
-        params = _with_absolute_root({**spec.params, **placed}, "root" in fields, spec.name, request.data_root)
-        try:
-            opened.append((spec, open_dataset(spec.name, params)))
-        except RequestError as error:
-            problems.append(error)
-    if len(problems) == 1:
-        raise problems[0]
-    if problems:
-        raise RequestError("\n".join("\n".join(problem.lines()) for problem in problems))
-    return opened
-
-
-def _with_absolute_root(params: dict[str, Any], takes_root: bool, name: str, data_root: str | None) -> dict[str, Any]:
-    """A dataset's root made absolute, for workers change directory; where nobody says it, where it is prepared."""
-    if not takes_root:
-        return params
-    given = params.get("root")
-    root = dataset_root(name, None if given is None else str(given), data_root)
-    if given is None and data_root is None and not root.is_dir():
-        return params  # The dataset itself tells what to do.
-    return {**params, "root": str(root)}
 
 
 def _categories(spec: DatasetSpec, dataset: Dataset) -> tuple[str, ...]:
