@@ -14,7 +14,8 @@ from adbench.datasets.parameters import validate
 from adbench.orchestrator.overrides import Overrides
 from adbench.orchestrator.request import DatasetSpec, MethodSpec, Request, SearchSpec
 
-SETTABLE = set(Request.model_fields) - {"name", "source", "title", "description", "methods", "datasets", "claims"}
+_SUITE_ALONE = {"name", "source", "title", "description", "methods", "datasets", "claims", "references"}
+SETTABLE = set(Request.model_fields) - _SUITE_ALONE
 _SUITES_REMEDY = "`adbench ls suites` lists them; your own suite is a path ending in .yaml"
 
 

@@ -12,6 +12,7 @@ from adbench.datasets.base import Dataset
 from adbench.datasets.errors import RequestError, unknown_name
 from adbench.datasets.file_index import hash_path
 from adbench.datasets.parameters import validate
+from adbench.datasets.registry import dataset_class
 from adbench.datasets.splits import Split, make_split
 from adbench.methods.base import MethodConfig
 from adbench.methods.registry import method_class, method_entry
@@ -37,11 +38,20 @@ class Plan:
 
 
 class _Variant(NamedTuple):
-    """A method with the parameters that suite and overrides give it, and those that they may."""
+    """A method with the parameters that suite and overrides give it, and those that they may.
+
+    ``data`` is what it is for (None: all); ``of_data`` names parameters that the suite chose for just that.
+    """
 
     method: str
     params: dict[str, Any]
     settable: set[str]
+    data: tuple[str, ...] | None
+    of_data: frozenset[str]
+
+    def suits(self, dataset: str, category: str) -> bool:
+        """Whether it is to run there."""
+        return self.data is None or dataset in self.data or f"{dataset}/{category}" in self.data
 
 
 def make_plan(request: Request, overrides: Overrides, data: OpenedData | None = None) -> Plan:
@@ -51,11 +61,11 @@ def make_plan(request: Request, overrides: Overrides, data: OpenedData | None = 
     """
     variants = [variant for spec in request.methods for variant in _variants(spec, overrides)]
     _refuse_fixed(overrides, variants)
-    _refuse_unplaced("method", overrides.method_params, [fields for _, _, fields in variants])
+    _refuse_unplaced("method", overrides.method_params, [variant.settable for variant in variants])
     data = data or open_data(request, overrides)
-    opened = data.datasets
-    _refuse_unplaced("dataset", overrides.dataset_params, [set(type(d).config_class.model_fields) for _, d in opened])
-    chosen = [(spec, dataset, _categories(spec, dataset)) for spec, dataset in opened]
+    known = [set(dataset_class(spec.name).config_class.model_fields) for spec in request.datasets]
+    _refuse_unplaced("dataset", overrides.dataset_params, known)
+    chosen = [(spec, dataset, _categories(spec, dataset)) for spec, dataset in data.datasets]
     if overrides.categories is not None:
         chosen = _only(chosen, overrides.categories)
     _refuse_broken(chosen)
@@ -63,10 +73,16 @@ def make_plan(request: Request, overrides: Overrides, data: OpenedData | None = 
     cells: dict[str, Cell] = {}
     for spec, dataset, categories in chosen:
         for category in categories:
+            own = [variant for variant in variants if variant.suits(spec.name, category)]
             split = make_split(dataset.samples(category), category, request.split_seed, dataset.split_rule())
             splits[f"{spec.name}-{category}-{split.hash}"] = split
-            for cell in _cells_of(spec.name, dataset, category, split, request, variants):
+            for cell in _cells_of(spec.name, dataset, category, split, request, own):
                 cells.setdefault(cell.run_id, cell)
+    if not cells:
+        raise RequestError(
+            f"no chosen method is for {', '.join(spec.name for spec, _, _ in chosen)}",
+            remedy="choose among the suite's own datasets, or another suite",
+        )
     _refuse_ambiguous_claims(request, tuple(cells.values()))
     return Plan(request, tuple(cells.values()), splits, data.missing)
 
@@ -110,7 +126,7 @@ def _template(
         "method": method,
         "method_version": method_class(method).version,
         "params": config.model_dump(mode="json"),
-        "preset": _preset(config, request, dataset, category),
+        "preset": _preset(config, request, dataset, category, variant.of_data),
         "budget": request.budget,
         "image_size": request.pixels(),
         "workers": request.workers_per_lane,
@@ -129,14 +145,16 @@ def _variants(spec: MethodSpec, overrides: Overrides) -> Iterator[_Variant]:
         raise RequestError(f"method '{spec.name}' fixes {key}={entry.fixed[key]}", remedy="drop it, or take another")
     swept = {key: values for key, values in overrides.method_params.items() if key in settable}
     for combination in itertools.product(*swept.values()):
-        yield _Variant(spec.name, {**spec.params, **dict(zip(swept, combination, strict=True))}, settable)
+        params = {**spec.params, **dict(zip(swept, combination, strict=True))}
+        of_data = frozenset(spec.params if spec.data else ()) - set(swept)
+        yield _Variant(spec.name, params, settable, spec.data, of_data)
 
 
 def _labels(variants: list[_Variant]) -> list[str]:
     """For each variant, the parameters in which it differs from others of its method."""
     labels = []
-    for method, params, _ in variants:
-        others = [other for name, other, _ in variants if name == method]
+    for method, params, *_ in variants:
+        others = [other.params for other in variants if other.method == method]
         keys = dict.fromkeys(key for other in others for key in other)
         differ = [key for key in keys if any(other.get(key) != others[0].get(key) for other in others)]
         labels.append(", ".join(f"{key}={params.get(key, 'default')}" for key in differ))
@@ -159,17 +177,19 @@ def _method_config(
     return config
 
 
-def _preset(config: MethodConfig, request: Request, dataset: Dataset, category: str) -> tuple[str, ...]:
-    """Names of the parameters that have the value which the method would choose itself."""
+def _preset(
+    config: MethodConfig, request: Request, dataset: Dataset, category: str, of_data: frozenset[str]
+) -> tuple[str, ...]:
+    """Names of the parameters that follow the data: their value is the method's own choice, or the suite's for it."""
     expected = type(config)(**type(config).suited(request.budget, dataset, category))
     chosen, own = config.model_dump(), expected.model_dump()
-    return tuple(sorted(name for name in chosen if chosen[name] == own[name]))
+    return tuple(sorted(name for name in chosen if chosen[name] == own[name] or name in of_data))
 
 
 def _refuse_fixed(overrides: Overrides, variants: list[_Variant]) -> None:
     """A parameter that every chosen method fixes cannot be set."""
     for key in overrides.method_params:
-        fixed = {name: method_entry(name).fixed for name, _, _ in variants}
+        fixed = {variant.method: method_entry(variant.method).fixed for variant in variants}
         if all(key in values for values in fixed.values()):
             name, values = next(iter(fixed.items()))
             raise RequestError(

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from adbench.benchmark_suites.claims import Claim
+from adbench.benchmark_suites.references import Reference
 from adbench.reports.schema import METRIC_COLUMNS
 
 Budget = Literal["smoke", "quick", "full"]
@@ -16,10 +17,14 @@ class _Frozen(BaseModel):
 
 
 class MethodSpec(_Frozen):
-    """A method of the suite, with the parameters that differ from its defaults."""
+    """A method of the suite, with the parameters that differ from its defaults.
+
+    ``data`` are the datasets and categories (DATASET/CATEGORY) that it is for; None: all.
+    """
 
     name: str
     params: dict[str, Any] = Field(default_factory=dict)
+    data: tuple[str, ...] | None = None
 
 
 class DatasetSpec(_Frozen):
@@ -78,6 +83,7 @@ class Request(_Frozen):
     methods: tuple[MethodSpec, ...] = Field(min_length=1)
     datasets: tuple[DatasetSpec, ...] = Field(min_length=1)
     claims: tuple[Claim, ...] = ()
+    references: tuple[Reference, ...] = ()
     search: SearchSpec = SearchSpec()
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1, description="training seeds")
     budget: Budget = Field(

@@ -17,6 +17,7 @@ import pandas as pd
 
 from adbench.datasets.cache import default_cache_dir
 from adbench.datasets.errors import RequestError
+from adbench.datasets.registry import dataset_class
 from adbench.datasets.splits import SPLIT_COLUMNS
 from adbench.orchestrator.cell import Cell
 from adbench.orchestrator.display import Style, Tally, format_seconds, make_display
@@ -28,7 +29,7 @@ from adbench.orchestrator.run_cell import Surroundings
 from adbench.reports.claims import Verdict, verdicts
 from adbench.reports.errors import StoreError
 from adbench.reports.page import render_page
-from adbench.reports.schema import PlannedCell, SuitePlan
+from adbench.reports.schema import MissingDataset, PlannedCell, PublishedValue, SuitePlan
 from adbench.reports.store import ResultStore
 
 if TYPE_CHECKING:  # Ray takes seconds to import.
@@ -263,7 +264,22 @@ def _suite_plan(plan: Plan) -> SuitePlan:
         for cell in plan.cells
     )
     request = plan.request
-    return SuitePlan(name=request.name, title=request.title, rank_by=request.rank_by, cells=tuple(cells))
+    return SuitePlan(
+        name=request.name,
+        title=request.title,
+        rank_by=request.rank_by,
+        cells=tuple(cells),
+        published=tuple(
+            PublishedValue(**{**reference.model_dump(), "category": reference.category or ""})
+            for reference in request.references
+        ),
+        missing=tuple(_missing(name) for name in plan.missing),
+    )
+
+
+def _missing(name: str) -> MissingDataset:
+    record = dataset_class(name).record
+    return MissingDataset(name=name, title=record.title, home=record.home, licence=record.licence)
 
 
 def write_splits(plan: Plan, todo: list[Cell], store: ResultStore) -> None:

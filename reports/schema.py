@@ -171,6 +171,28 @@ class PlannedCell:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PublishedValue:
+    """A number that others have published; ``category`` "" stands for the mean over all of the dataset's."""
+
+    method: str
+    dataset: str
+    category: str
+    metric: str
+    value: float
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MissingDataset:
+    """A dataset of a suite that was not there when it was last run."""
+
+    name: str
+    title: str
+    home: str
+    licence: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class SuitePlan:
     """What a suite asked for when it was last run. ``rank_by`` is the metric it ranks methods by."""
 
@@ -178,6 +200,8 @@ class SuitePlan:
     title: str
     rank_by: str
     cells: tuple[PlannedCell, ...]
+    published: tuple[PublishedValue, ...] = ()
+    missing: tuple[MissingDataset, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
