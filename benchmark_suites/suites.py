@@ -24,7 +24,8 @@ def suite_names() -> tuple[str, ...]:
 def read_suite(name: str) -> dict[str, Any]:
     """The mapping in a suite's YAML; ``name`` is a shipped suite's name or a path ending in .yaml or .yml.
 
-    The key ``name`` is the suite's name: its own, the shipped one, or the file's stem. Raises UnknownSuiteError or SuiteSyntaxError.
+    The key ``name`` is the suite's name: what the file says, else ``name`` or the stem of a path. Raises
+    UnknownSuiteError or SuiteSyntaxError.
     """
     path = Path(name).expanduser()
     known_as = path.stem

@@ -107,9 +107,7 @@ def _cell_flags(command: Callable[..., int | None]) -> Callable[..., int | None]
     for flag in (
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line."),
         click.option("--quiet", is_flag=True, help="Print failures only."),
-        click.option(
-            "--skip-missing", is_flag=True, help="Leave out datasets that are not here, and run the others."
-        ),
+        click.option("--skip-missing", is_flag=True, help="Leave out datasets that are not here."),
         click.option("--no-cache", is_flag=True, help="Neither read nor write cached images and features."),
     ):
         command = flag(command)

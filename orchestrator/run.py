@@ -58,6 +58,8 @@ class Outcome:
     not_run: int
     notes: tuple[tuple[str, int], ...]
     """Warnings that runs gave, each with the number of runs."""
+    left_out: tuple[str, ...]
+    """Datasets of the suite that are not here."""
     page: Path
     claims: tuple[Verdict, ...]
     seconds: float
@@ -175,6 +177,7 @@ def execute(plan: Plan, options: RunOptions) -> Outcome:
         failures=tuple(recorder.failures),
         not_run=len(plan.cells) - already - recorder.tally.done,
         notes=tuple(recorder.notes.most_common()),
+        left_out=plan.missing,
         page=page,
         claims=judged,
         seconds=time.monotonic() - began,
@@ -200,6 +203,7 @@ def summary(outcome: Outcome) -> list[str]:
     lines = [f"{', '.join(counts)} in {format_seconds(outcome.seconds)}"]
     lines += [f"  FAILED {label}: {reason}" for label, reason in outcome.failures]
     lines += [f"  note ({count} run(s)): {text}" for text, count in outcome.notes]
+    lines += [f"  not here, left out: {', '.join(outcome.left_out)}"] if outcome.left_out else []
     lines += [f"  {verdict.claim.kind}: {verdict.line}" for verdict in outcome.claims]
     return [*lines, f"leaderboard: {outcome.page}"]
 

@@ -76,7 +76,8 @@ def searches(plan: Plan, fixed: Mapping[str, Sequence[Any]]) -> tuple[Search, ..
             "spec": spec.model_dump(include={"sampler", "scheduler", "objective", "seed"}),
         }
         digest = hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:10]
-        found.append(Search(method, f"{plan.request.name}-{method}-{digest}", cells, space, spec, base))
+        suite = plan.request.name.replace("/", "-")  # Ray Tune makes a folder of the id.
+        found.append(Search(method, f"{suite}-{method}-{digest}", cells, space, spec, base))
     return tuple(found)
 
 

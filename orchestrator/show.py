@@ -85,6 +85,7 @@ def outcome_json(outcome: Outcome) -> str:
             "already_recorded": outcome.already,
             "failed": [{"cell": label, "error": reason} for label, reason in outcome.failures],
             "not_run": outcome.not_run,
+            "left_out": outcome.left_out,
             "page": str(outcome.page),
             "claims": [
                 {"claim": verdict.claim.text, "kind": verdict.claim.kind, "metric": verdict.metric}
