@@ -179,19 +179,19 @@ function publishedHere(part) {
 }
 
 function publishedRow(one, all) {
-  const name = el("th", { scope: "row" }, one.method,
+  const name = el("th", { scope: "row", title: one.source }, one.method,
     el("span", { className: "chip", textContent: "published" }),
-    el("span", { className: "sub wrap", textContent: one.category ? `${one.dataset}/${one.category}` : `${one.dataset}, all categories` }),
-    el("span", { className: "sub wrap", textContent: one.source }));
+    el("span", { className: "sub wrap", textContent: one.category ? `${one.dataset}/${one.category}` : `${one.dataset}, all categories` }));
   const values = all.slice(1).map(({ key }) => el("td", { textContent: key in one.values ? percent(one.values[key]) : "" }));
   return el("tr", { className: "apart published" }, name, ...values);
 }
 
 function drawPublishedNote() {
-  const shown = byId("published").checked;
-  byId("published-note").hidden = !shown;
-  byId("published-note").textContent = publishedHere(slice()).length
-    ? "Published values are quoted, not measured here: other splits, sizes, weights and metric code may lie behind them. They are never ranked."
+  const sources = [...new Set(publishedHere(slice()).map((one) => `${one.method}: ${one.source}`))];
+  byId("published-note").hidden = !byId("published").checked;
+  byId("published-note").textContent = sources.length
+    ? "Published values are quoted, not measured here: other splits, sizes, weights and metric code may lie behind them. They are " +
+      `never ranked. ${sources.join("; ")}.`
     : `Published values are of single datasets: choose one above (${[...new Set(model.published.map((one) => one.dataset))].join(", ")}).`;
 }
 

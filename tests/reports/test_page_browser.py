@@ -389,8 +389,8 @@ def test_published_values_are_shown_on_request_greyed_and_unranked(
         (row,) = published_rows(driver)
         assert row[0] == HOSTILE and [cell for cell in row[1:] if cell] == ["99.9"]
         shown = driver.find_element(By.CSS_SELECTOR, "#headline tr.published th")
-        assert ENDING in shown.text and "published" in shown.text and "elpv, all categories" in shown.text
-        assert "never ranked" in note.text
+        assert "published" in shown.text and "elpv, all categories" in shown.text
+        assert "never ranked" in note.text and f"{HOSTILE}: {ENDING}." in note.text
         assert (headline(driver, "rank"), headline(driver, "image_auroc")) == (ranks, means)
         assert driver.execute_script("return document.querySelectorAll('#headline .published .best').length") == 0
         colour = "return getComputedStyle(document.querySelector(arguments[0])).color"
