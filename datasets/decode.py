@@ -1,41 +1,74 @@
-"""Reading image and mask files of the real world: any depth, palette, CMYK, alpha, EXIF rotation."""
+"""Reading image and mask files of the real world: any depth, palette, CMYK, alpha, EXIF rotation, DICOM."""
 
+import io
+import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
+from adbench.datasets.dicom import first_frame, is_dicom
 from adbench.datasets.errors import RequestError
 
-Pixels = TypeVar("Pixels")
+Read = TypeVar("Read")
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".dcm"})
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF")
+"""What Pillow may read: no format among them runs programs or opens other files."""
+
+MAX_PIXELS = 2**28
+"""Images of more pixels (over 16384 x 16384) are refused: a small file can claim any size and fill the memory."""
+
+# Files are measured against MAX_PIXELS here, each with an error that names it; Pillow's own limit, lower and for the
+# whole process, would print warnings that name none.
+Image.MAX_IMAGE_PIXELS = None
+
+_KINDS = "an intact PNG, JPEG, BMP, TIFF, WebP, GIF or DICOM image"
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What a file shows: ``pixels`` uint8 [H, W, 3]. ``blank``: all values in the file are zero. ``frames`` is the
+    number of images in the file, of which this is the first."""
+
+    pixels: NDArray[np.uint8]
+    blank: bool
+    frames: int
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """Pixels of a file as uint8 [H, W, 3].
+    """Pixels of a file as uint8 [H, W, 3], whatever its suffix: the content tells the format.
 
-    Grey is repeated over the channels, 16-bit and float images are scaled from their full range (float: [0, 1]),
-    alpha is dropped, EXIF rotation applied. Raises RequestError naming a file that cannot be read.
+    Grey is repeated over the channels. 16-bit and float grey is scaled from its full range (float: [0, 1]) and
+    rounded; of 16-bit colour, and grey with alpha, the upper eight bits are taken, for Pillow holds no more. Alpha is
+    dropped, EXIF rotation applied, a palette becomes its colours. Of several pages or frames the first is read.
+    Raises RequestError naming a file that cannot be read or has more than MAX_PIXELS.
     """
-    return _read(path, _to_rgb8)
+    return decode_image(_content(path), path).pixels
 
 
 def read_mask(path: Path, threshold: int = 0) -> NDArray[np.bool_]:
     """A mask file as bool [H, W]: True where the grey value (0-255, or palette index) exceeds ``threshold``.
 
-    16-bit values are compared as they are. Raises RequestError naming a file that cannot be read.
+    16-bit grey values are compared as they are; what is transparent is as dark as it is transparent. Raises
+    RequestError naming a file that cannot be read.
     """
+    return _decoded(_content(path), path, lambda image, _: _mask_values(image) > threshold)
 
-    def exceeds(image: Image.Image) -> NDArray[np.bool_]:
-        # In a palette mask the index is the class; its colour may be anything.
-        values = image if image.mode in ("P", "F") or image.mode.startswith("I") else image.convert("L")
-        return np.asarray(values) > threshold
 
-    return _read(path, exceeds)
+def decode_image(content: bytes, path: Path) -> Picture:
+    """What ``read_image`` reads, of a file's content; ``path`` is named in errors."""
+
+    def picture(image: Image.Image, frames: int) -> Picture:
+        pixels = _to_rgb8(image)
+        values = pixels if image.mode in ("RGB", "L") else _mask_values(image)
+        return Picture(pixels, not values.any(), frames)
+
+    return _decoded(content, path, picture)
 
 
 def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
@@ -52,27 +85,59 @@ def resize_mask(mask: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
     return np.asarray(covered >= max(1, min(128, int(covered.max()))))
 
 
-def _read(path: Path, convert: Callable[[Image.Image], Pixels]) -> Pixels:
+def _content(path: Path) -> bytes:
     try:
-        with Image.open(path) as image:
-            image.load()
-            return convert(ImageOps.exif_transpose(image))
+        return path.read_bytes()
     except FileNotFoundError:
         raise RequestError(f"file not found: {path}", remedy="restore the file") from None
+    except OSError as error:
+        raise _unreadable(path, error.strerror or os.strerror(error.errno or 0)) from None
+
+
+def _decoded(content: bytes, path: Path, convert: Callable[[Image.Image, int], Read]) -> Read:
+    try:
+        if is_dicom(content):
+            return convert(*first_frame(content, path, MAX_PIXELS))
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise _unreadable(path, f"{image.width}x{image.height} pixels, more than {MAX_PIXELS} are not read")
+            # Phones put previews behind a photo (MPO): they are no images of their own.
+            frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)
+            return convert(image, frames)
+    except RequestError:
+        raise
+    except UnidentifiedImageError:
+        why = "its beginning is broken, or it is no image of a known kind" if content else "it is empty"
+        raise _unreadable(path, why) from None
     except Exception as error:  # Pillow's readers raise nearly every kind for a broken file.
-        raise RequestError(
-            f"cannot read image {path}: {error}",
-            remedy="replace the file by an intact PNG, JPEG, BMP, TIFF or WebP image, or remove it",
-        ) from None
+        raise _unreadable(path, str(error)) from None
+
+
+def _unreadable(path: Path, why: str) -> RequestError:
+    return RequestError(f"cannot read image {path}: {why}", remedy=f"replace the file by {_KINDS}, or remove it")
 
 
 def _to_rgb8(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode.startswith("I"):  # 16-bit grey, stored as I;16 or widened to 32 bit
-        deep = np.asarray(image).astype(np.float64)
-        return _repeat_grey(deep / 65535.0)
+        return _repeat_grey(np.asarray(image).astype(np.float64) / 65535.0)
     if image.mode == "F":
         return _repeat_grey(np.nan_to_num(np.asarray(image, dtype=np.float64)))
-    return np.asarray(image.convert("RGB"), dtype=np.uint8)
+    if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
+        image = ImageChops.invert(image)  # Adobe alone stores inks inverted; Pillow takes every file for Adobe's.
+    image.info.pop("transparency", None)  # Alpha is dropped, and Pillow warns of it in palettes.
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"), dtype=np.uint8)
+
+
+def _mask_values(image: Image.Image) -> NDArray[Any]:
+    """[H, W]: grey, or palette index: in a palette mask the index is the class, its colour may be anything."""
+    if image.mode in ("P", "F") or image.mode.startswith("I"):
+        return np.asarray(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return np.asarray(ImageChops.multiply(image.convert("L"), image.getchannel("A")))
+    return np.asarray(image.convert("L"))
 
 
 def _repeat_grey(unit: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from adbench.datasets.decode import Picture
 from adbench.datasets.errors import RequestError
 from adbench.datasets.file_index import FileFacts, content_hash, index_files, kept_in
 
@@ -104,11 +105,11 @@ def test_broken_files_are_named_and_others_are_indexed(root: Path) -> None:
 def test_a_broken_file_is_tried_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk error, a missing right or an older Pillow leaves neither size nor time of the file changed."""
 
-    def failing(path: Path) -> np.ndarray:
+    def failing(content: bytes, path: Path) -> Picture:
         raise RequestError(f"cannot read image {path}: input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr("adbench.datasets.file_index.read_image", failing)
+        patch.setattr("adbench.datasets.file_index.decode_image", failing)
         assert index_files(root, NAMES)["a.png"].error
     assert index_files(root, NAMES)["a.png"].error is None
 
