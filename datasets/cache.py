@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 import threading
@@ -66,7 +67,7 @@ class Cache:
             fill(array)
             array.flags.writeable = False
             return array
-        digest = _entry_digest(key, shape, np.dtype(dtype))
+        digest = _digest(key, shape, dtype)
         folder = self.root / digest
         began, built = time.monotonic(), False
         while True:
@@ -114,11 +115,12 @@ class Cache:
         """An array to be filled before its key is known."""
         return Draft(self, shape, dtype)
 
-    def adopt(self, building: Path, key: Mapping[str, Any], array: NDArray[Any]) -> None:
-        """Make a complete draft an entry, unless another process built the same first."""
+    def adopt(self, building: Path, key: Mapping[str, Any], shape: tuple[int, ...], dtype: type[np.generic]) -> None:
+        """Make a folder with a complete array an entry, unless another process built the same first."""
         assert self.root is not None
-        digest = _entry_digest(key, array.shape, array.dtype)
-        entry = {"key": dict(key), "bytes": array.nbytes, "seconds": 0.0}
+        digest = _digest(key, shape, dtype)
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        entry = {"key": dict(key), "bytes": size, "seconds": 0.0}
         (building / _ENTRY).write_text(json.dumps(entry, sort_keys=True), encoding="utf-8")
         with FileLock(self._lock_path(digest)):
             if (self.root / digest / _ENTRY).exists():
@@ -192,7 +194,7 @@ class Cache:
 class Draft:
     """An array of the cache that is filled, row by row and by any thread, before it is known what it will be called.
 
-    The space is taken at the first row. What cannot be written is given up: the entry is then built when needed.
+    Nothing is written before the first row. What cannot be written is given up: the entry is then built when needed.
     """
 
     def __init__(self, cache: Cache, shape: tuple[int, ...], dtype: type[np.generic]) -> None:
@@ -201,40 +203,40 @@ class Draft:
         self._dtype = dtype
         self._lock = threading.Lock()
         self._folder: Path | None = None
-        self._array: NDArray[Any] | None = None
+        self._start = 0
         self._filled: set[int] = set()
 
     def put(self, row: int, values: NDArray[Any]) -> None:
         """Fill a row."""
-        with self._lock:
+        with self._lock, contextlib.suppress(OSError):
             if self._folder is None:
                 self._begin()
-        if self._array is not None:
-            self._array[row] = values
-            self._filled.add(row)
+        assert self._folder is not None
+        # Written, not mapped: a full disk is then an error and no signal, and new pages need not be zeroed first.
+        with contextlib.suppress(OSError), (self._folder / _ARRAY).open("r+b", buffering=0) as file:
+            file.seek(self._start + row * values.nbytes)
+            if file.write(values.tobytes()) == values.nbytes:
+                self._filled.add(row)
 
     def publish(self, key: Mapping[str, Any]) -> None:
         """Make the array the cache's entry for ``key`` if every row of it was filled; drop it otherwise."""
         if self._folder is None:
             return
-        try:
-            if self._array is not None and len(self._filled) == self._shape[0]:
-                self._cache.adopt(self._folder, key, self._array)
-        except OSError:  # Cleared away meanwhile, or no space for the last few bytes.
-            pass
-        finally:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # Cleared away meanwhile, or no space for the last few bytes.
+            if len(self._filled) == self._shape[0]:
+                with (self._folder / _ARRAY).open("rb") as file:
+                    os.fsync(file.fileno())
+                self._cache.adopt(self._folder, key, self._shape, self._dtype)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _begin(self) -> None:
         assert self._cache.root is not None
         self._folder = self._cache.root / f".draft-{uuid.uuid4().hex}"
-        try:
-            self._folder.mkdir(parents=True)
-            array = np.lib.format.open_memmap(self._folder / _ARRAY, mode="w+", dtype=self._dtype, shape=self._shape)
-            _reserve(self._folder / _ARRAY)
-        except OSError:  # The disk is full, or may not be written.
-            return
-        self._array = array
+        self._folder.mkdir(parents=True)
+        with (self._folder / _ARRAY).open("wb") as file:
+            header = {"descr": np.lib.format.dtype_to_descr(np.dtype(self._dtype)), "fortran_order": False}
+            np.lib.format.write_array_header_2_0(file, {**header, "shape": self._shape})
+            self._start = file.tell()
 
 
 def _open(folder: Path) -> tuple[NDArray[Any], float]:
@@ -253,6 +255,6 @@ def _reserve(path: Path) -> None:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
-def _entry_digest(key: Mapping[str, Any], shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
-    full = {**key, "format": _FORMAT, "shape": list(shape), "dtype": dtype.name}
+def _digest(key: Mapping[str, Any], shape: tuple[int, ...], dtype: type[np.generic]) -> str:
+    full = {**key, "format": _FORMAT, "shape": list(shape), "dtype": np.dtype(dtype).name}
     return hashlib.sha256(json.dumps(full, sort_keys=True).encode()).hexdigest()[:32]

@@ -32,12 +32,17 @@ _KINDS = "an intact PNG, JPEG, BMP, TIFF, WebP, GIF or DICOM image"
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What a file shows: ``pixels`` uint8 [H, W, 3]. ``blank``: all values in the file are zero. ``frames`` is the
-    number of images in the file, of which this is the first."""
+    """What a file shows: ``image``, 8 bits deep, grey ("L") or colour ("RGB"). ``blank``: all values in the file are
+    zero. ``frames`` is the number of images in the file, of which this is the first."""
 
-    pixels: NDArray[np.uint8]
+    image: Image.Image
     blank: bool
     frames: int
+
+    def pixels(self, size: int | None = None) -> NDArray[np.uint8]:
+        """uint8 [H, W, 3], or as ``resize`` makes that [size, size, 3]; quicker, for a grey image has one channel."""
+        image = _resized(self.image, size) if size else self.image
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -48,7 +53,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     dropped, EXIF rotation applied, a palette becomes its colours. Of several pages or frames the first is read.
     Raises RequestError naming a file that cannot be read or has more than MAX_PIXELS.
     """
-    return decode_image(_content(path), path).pixels
+    return decode_image(_content(path), path).pixels()
 
 
 def read_mask(path: Path, threshold: int = 0) -> NDArray[np.bool_]:
@@ -64,9 +69,9 @@ def decode_image(content: bytes, path: Path) -> Picture:
     """What ``read_image`` reads, of a file's content; ``path`` is named in errors."""
 
     def picture(image: Image.Image, frames: int) -> Picture:
-        pixels = _to_rgb8(image)
-        values = pixels if image.mode in ("RGB", "L") else _mask_values(image)
-        return Picture(pixels, not values.any(), frames)
+        if image.mode in ("RGB", "L"):
+            return Picture(image, image.getbbox() is None, frames)
+        return Picture(_to_8_bit(image), not _mask_values(image).any(), frames)
 
     return _decoded(content, path, picture)
 
@@ -75,7 +80,7 @@ def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """uint8 [H, W, 3] to [size, size, 3], antialiased bilinear; the aspect ratio is not kept."""
     if image.shape[:2] == (size, size):
         return image
-    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
+    return np.asarray(_resized(Image.fromarray(image), size))
 
 
 def resize_mask(mask: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
@@ -119,15 +124,23 @@ def _unreadable(path: Path, why: str) -> RequestError:
     return RequestError(f"cannot read image {path}: {why}", remedy=f"replace the file by {_KINDS}, or remove it")
 
 
-def _to_rgb8(image: Image.Image) -> NDArray[np.uint8]:
+def _resized(image: Image.Image, size: int) -> Image.Image:
+    return image if image.size == (size, size) else image.resize((size, size), Image.Resampling.BILINEAR)
+
+
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    """Grey ("L") or colour ("RGB"); the image itself stays as it is."""
     if image.mode.startswith("I"):  # 16-bit grey, stored as I;16 or widened to 32 bit
-        return _repeat_grey(np.asarray(image).astype(np.float64) / 65535.0)
+        return _grey(np.asarray(image).astype(np.float64) / 65535.0)
     if image.mode == "F":
-        return _repeat_grey(np.nan_to_num(np.asarray(image, dtype=np.float64)))
+        return _grey(np.nan_to_num(np.asarray(image, dtype=np.float64)))
+    if image.mode in ("1", "LA"):
+        return image.convert("L")
     if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
         image = ImageChops.invert(image)  # Adobe alone stores inks inverted; Pillow takes every file for Adobe's.
-    image.info.pop("transparency", None)  # Alpha is dropped, and Pillow warns of it in palettes.
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"), dtype=np.uint8)
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # Directly to RGB, Pillow would warn of the alpha that is dropped.
+    return image.convert("RGB")
 
 
 def _mask_values(image: Image.Image) -> NDArray[Any]:
@@ -140,6 +153,5 @@ def _mask_values(image: Image.Image) -> NDArray[Any]:
     return np.asarray(image.convert("L"))
 
 
-def _repeat_grey(unit: NDArray[np.float64]) -> NDArray[np.uint8]:
-    grey = (np.clip(unit, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
-    return np.repeat(grey[:, :, None], 3, axis=2)
+def _grey(unit: NDArray[np.float64]) -> Image.Image:
+    return Image.fromarray((np.clip(unit, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8))

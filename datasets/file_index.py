@@ -12,11 +12,8 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from adbench.datasets.cache import default_cache_dir
-from adbench.datasets.decode import decode_image
+from adbench.datasets.decode import Picture, decode_image
 from adbench.datasets.errors import RequestError
 
 
@@ -35,8 +32,8 @@ class FileFacts:
     mtime_ns: int
 
 
-Keep = Callable[[str, NDArray[np.uint8]], None]
-"""Told the relative path and the pixels, uint8 [H, W, 3], of a decoded file; by several threads at a time."""
+Keep = Callable[[str, Picture], None]
+"""Told the relative path of a decoded file and what it shows; by several threads at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +67,7 @@ def keeping() -> Keeping:
 def index_files(root: Path, relative_paths: Sequence[str], keep: Keep | None = None) -> dict[str, FileFacts]:
     """Facts of each file under ``root``, by relative path.
 
-    Every new or changed file is read once, hashed and decoded whole, and its pixels are handed to ``keep``; facts of
+    Every new or changed file is read once, hashed and decoded whole, and handed to ``keep``; facts of
     unchanged ones (same size and time of change) come from the index kept in the cache folder. Files with an error
     are tried again: the cause may be gone.
     """
@@ -137,8 +134,8 @@ def _facts(root: Path, name: str, known: FileFacts | None, keep: Keep | None) ->
     except OSError as failure:
         return FileFacts(sha256, 0, 0, False, 0, f"cannot read image {path}: {failure.strerror}", *stamp)
     if keep:
-        keep(name, picture.pixels)
-    height, width = picture.pixels.shape[:2]
+        keep(name, picture)
+    width, height = picture.image.size
     return FileFacts(sha256, height, width, picture.blank, picture.frames, None, *stamp)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from adbench.datasets.base import Dataset, Sample
 from adbench.datasets.cache import Cache
-from adbench.datasets.decode import resize, resize_mask
+from adbench.datasets.decode import Picture, resize, resize_mask
 from adbench.datasets.errors import RequestError
 from adbench.datasets.file_index import FileFacts, index_files, keeping
 
@@ -119,9 +119,9 @@ def index_images(
     row_of = {name: row for row, name in enumerate(images)}
     draft = Cache(kept.folder).draft((len(images), size, size, 3), np.uint8)
 
-    def keep(name: str, pixels: NDArray[np.uint8]) -> None:
+    def keep(name: str, picture: Picture) -> None:
         if name in row_of:
-            draft.put(row_of[name], resize(pixels, size))
+            draft.put(row_of[name], picture.pixels(size))
 
     facts = index_files(root, names, keep)
     draft.publish(_images_key(fingerprint(facts), size))
