@@ -60,8 +60,8 @@ def draw(root: Path, images: int) -> Path:
         angle, waves = rng.uniform(0, np.pi), rng.uniform(5, 40)
         grating = 110 + 40 * np.sin(2 * np.pi * waves * (x * np.cos(angle) + y * np.sin(angle)))
         pixels = np.clip(grating[..., None] + rng.normal(0, 6, (SIDE, SIDE, 3)), 0, 255).astype(np.uint8)
-        suffix, options = (".jpg", {"quality": 90}) if number % 2 else (".png", {})
-        Image.fromarray(pixels).save(good / f"{number:05d}{suffix}", **options)
+        suffix = ".jpg" if number % 2 else ".png"
+        Image.fromarray(pixels).save(good / f"{number:05d}{suffix}", quality=90)  # PNG has no quality.
     return root
 
 
