@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -32,27 +32,34 @@ class FileFacts:
     mtime_ns: int
 
 
+MANY = 500
+"""Files from which on their reading is followed on the terminal."""
+
 Keep = Callable[[str, Picture], None]
 """Told the relative path of a decoded file and what it shows; by several threads at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Keeping:
-    """Where indexes are kept (None: nowhere), and at what size the images decoded for them (None: not at all)."""
+    """Where indexes are kept (None: nowhere), at what size the images decoded for them (None: not at all), and
+    whether the terminal shows how far the reading of many files is."""
 
     folder: Path | None
     image_size: int | None = None
+    progress: bool = False
 
 
 _chosen: ContextVar[Keeping] = ContextVar("what is kept")
 
 
 @contextmanager
-def kept_in(cache_dir: Path | None, image_size: int | None = None) -> Iterator[None]:
+def kept_in(cache_dir: Path | None, image_size: int | None = None, progress: bool = False) -> Iterator[None]:
     """Keep indexes in another cache folder than the default for the block; None: read every file anew.
 
-    With ``image_size``, the images that an index has to decode enter the cache at that size (``index_images``)."""
-    token = _chosen.set(Keeping(cache_dir, image_size))
+    With ``image_size``, the images that an index has to decode enter the cache at that size (``index_images``).
+    ``progress``: the terminal shows how far the reading of many files is.
+    """
+    token = _chosen.set(Keeping(cache_dir, image_size, progress))
     try:
         yield
     finally:
@@ -76,13 +83,10 @@ def index_files(root: Path, relative_paths: Sequence[str], keep: Keep | None = N
     index_path = folder / "file-index" / name if folder else None
     known = _read_index(index_path) if index_path else {}
     with ThreadPoolExecutor(max_workers=min(16, (os.cpu_count() or 1) + 2)) as pool:
-        facts = dict(
-            zip(
-                relative_paths,
-                pool.map(lambda name: _facts(root, name, known.get(name), keep), relative_paths),
-                strict=True,
-            )
-        )
+        found = pool.map(lambda name: _facts(root, name, known.get(name), keep), relative_paths)
+        if keeping().progress and len(relative_paths) >= MANY:
+            found = iter(_followed(found, len(relative_paths), root))
+        facts = dict(zip(relative_paths, found, strict=True))
     if index_path and any(known.get(name) != fact for name, fact in facts.items()):
         _write_index(index_path, {**known, **facts})
     return facts
@@ -113,6 +117,14 @@ def hash_path(path: Path) -> str:
 def _hash_file(path: Path, size: int, mtime_ns: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+
+
+def _followed(facts: Iterable[FileFacts], count: int, root: Path) -> Iterable[FileFacts]:
+    """The facts, with a bar on the terminal that vanishes at the end."""
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(facts, f"Reading {root.name}", count, console=Console(stderr=True), transient=True)
 
 
 def _facts(root: Path, name: str, known: FileFacts | None, keep: Keep | None) -> FileFacts:

@@ -155,3 +155,17 @@ def test_the_index_can_be_kept_elsewhere_or_nowhere(
     assert not fresh_index.exists()
     index_files(root, NAMES)
     assert fresh_index.is_dir()
+
+
+def test_the_reading_of_many_files_is_followed_where_asked(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("adbench.datasets.file_index.MANY", 3)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # For a console that takes the captured stream for a terminal.
+    expected = index_files(root, NAMES)
+    assert capsys.readouterr().err == ""
+    with kept_in(None, progress=True):
+        assert index_files(root, NAMES) == expected
+        assert "Reading images" in capsys.readouterr().err
+        index_files(root, NAMES[:2])
+        assert capsys.readouterr().err == ""

@@ -104,7 +104,7 @@ FORMS: dict[str, tuple[bytes, NDArray[np.uint8]]] = {
         written(RAMP, "GIF", save_all=True, append_images=[Image.fromarray(255 - RAMP)]),
         grey(RAMP),
     ),
-    "CMYK TIFF": (
+    "TIFF CMYK": (
         written(Image.new("CMYK", (6, 4), (0, 255, 255, 0)), "TIFF"),
         np.full((4, 6, 3), (255, 0, 0), np.uint8),
     ),
