@@ -27,6 +27,7 @@ MAX_PIXELS = 2**28
 # whole process, would print warnings that name none.
 Image.MAX_IMAGE_PIXELS = None
 
+_PHOTOMETRIC = 262  # Tag of TIFF.
 _KINDS = "an intact PNG, JPEG, BMP, TIFF, WebP, GIF or DICOM image"
 
 
@@ -131,7 +132,7 @@ def _resized(image: Image.Image, size: int) -> Image.Image:
 def _to_8_bit(image: Image.Image) -> Image.Image:
     """Grey ("L") or colour ("RGB"); the image itself stays as it is."""
     if image.mode.startswith("I"):  # 16-bit grey, stored as I;16 or widened to 32 bit
-        return _grey(np.asarray(image).astype(np.float64) / 65535.0)
+        return _grey(_deep(image).astype(np.float64) / 65535.0)
     if image.mode == "F":
         return _grey(np.nan_to_num(np.asarray(image, dtype=np.float64)))
     if image.mode in ("1", "LA"):
@@ -145,12 +146,21 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
 
 def _mask_values(image: Image.Image) -> NDArray[Any]:
     """[H, W]: grey, or palette index: in a palette mask the index is the class, its colour may be anything."""
-    if image.mode in ("P", "F") or image.mode.startswith("I"):
+    if image.mode.startswith("I"):
+        return _deep(image)
+    if image.mode in ("P", "F"):
         return np.asarray(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return np.asarray(ImageChops.multiply(image.convert("L"), image.getchannel("A")))
     return np.asarray(image.convert("L"))
+
+
+def _deep(image: Image.Image) -> NDArray[Any]:
+    """Values of 16-bit grey. Where a TIFF says that zero is white, Pillow inverts 8-bit values alone."""
+    values = np.asarray(image)
+    white_is_zero = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC, 1) == 0
+    return 65535 - values if white_is_zero and values.dtype == np.uint16 else values
 
 
 def _grey(unit: NDArray[np.float64]) -> Image.Image:

@@ -95,6 +95,10 @@ FORMS: dict[str, tuple[bytes, NDArray[np.uint8]]] = {
         written(DEEP[..., 0].astype(np.uint16), "TIFF", compression="tiff_lzw"),
         grey(ROUNDED[..., 0]),
     ),
+    "TIFF 16-bit, zero is white": (
+        written(DEEP[..., 0].astype(np.uint16), "TIFF", tiffinfo={262: 0}),
+        grey(255 - ROUNDED[..., 0]),
+    ),
     "TIFF float": (written((RAMP / 255).astype(np.float32), "TIFF"), grey(RAMP)),
     "TIFF of two pages": (
         written(RAMP, "TIFF", save_all=True, append_images=[Image.fromarray(255 - RAMP)]),
