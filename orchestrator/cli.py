@@ -130,7 +130,7 @@ def _planned(
     from adbench.orchestrator.plan import make_plan
     from adbench.orchestrator.run import cache_folder
 
-    with kept_in(cache_folder(request, use_cache)):
+    with kept_in(cache_folder(request, use_cache), request.pixels(), progress=sys.stderr.isatty()):
         plan = make_plan(request, parsed, data)
     if plan.missing:
         click.echo(f"left out, for their data is not here: {', '.join(plan.missing)}", err=True)
