@@ -143,6 +143,8 @@ def _variants(spec: MethodSpec, overrides: Overrides) -> Iterator[_Variant]:
     settable = set(method_class(spec.name).config_class.model_fields) - set(entry.fixed)
     for key in set(spec.params) & set(entry.fixed):
         raise RequestError(f"method '{spec.name}' fixes {key}={entry.fixed[key]}", remedy="drop it, or take another")
+    for place in spec.data or ():
+        dataset_class(place.partition("/")[0])  # RequestError for a name that no dataset has: it would fit nowhere.
     swept = {key: values for key, values in overrides.method_params.items() if key in settable}
     for combination in itertools.product(*swept.values()):
         params = {**spec.params, **dict(zip(swept, combination, strict=True))}

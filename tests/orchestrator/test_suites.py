@@ -20,6 +20,7 @@ from adbench.methods import backbone_weights
 from adbench.orchestrator.compose import compose
 from adbench.orchestrator.overrides import Overrides
 from adbench.orchestrator.plan import Plan
+from adbench.reports.entries import sort_runs
 from adbench.reports.store import ResultStore
 from miniatures import MINIATURES
 
@@ -120,6 +121,25 @@ def test_what_reproduces_a_cell_comes_to_the_same_cell(plan_of: PlanOf, data_roo
         assert "suite=medical" in cell.command
         again = plan_of(*cell.command.split()[2:], f"data_root={data_root}").cells
         assert [one.run_id for one in again] == [cell.run_id]
+
+
+def test_parameters_that_follow_the_data_make_one_row(adbench: Adbench) -> None:
+    size = {"size": 64, "n_train": 12, "n_val": 6, "n_val_anomalous": 4, "n_test": 8, "n_test_anomalous": 8}
+    methods = [
+        {"name": "padim", "params": {"regularisation": value}, "data": [f"phantom/{category}"]}
+        for value, category in ((0.1, "weave"), (0.2, "grain"))
+    ]
+    dataset = {"name": "phantom", "categories": ["weave", "grain"], "params": {**size, "n_labelled": 4}}
+    suite = {"methods": methods, "datasets": [dataset], "budget": "smoke"}
+    Path("mine.yaml").write_text(yaml.safe_dump(suite))
+    done = adbench("run", "suite=mine.yaml", "launcher=inprocess", "cache_dir=cache")
+    assert done.exit_code == 0 and "2 run" in done.output, done.output
+    found = sort_runs(ResultStore("adbench-results").runs())
+    assert [entry.label for entry in found.entries] == ["padim"]
+    methods[0]["data"] = ["phantm/weave"]
+    Path("mine.yaml").write_text(yaml.safe_dump(suite))
+    refused = adbench("run", "suite=mine.yaml", "launcher=inprocess")
+    assert refused.exit_code == 2 and "did you mean 'phantom'" in refused.output
 
 
 def test_data_for_which_the_suite_has_no_method(plan_of: PlanOf) -> None:
