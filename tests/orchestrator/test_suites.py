@@ -151,6 +151,7 @@ def test_nested_suites_are_listed_and_shown(adbench: Adbench) -> None:
     assert "\nreproduce/ckaad " in adbench("ls", "suites").output
     shown = yaml.safe_load(adbench("show", "suite", "reproduce/slsg").output)
     assert shown["name"] == "reproduce/slsg" and shown["references"][0]["value"] == 0.905
+    assert "*id" not in adbench("show", "suite", "reproduce/ckaad").output  # nothing to look up elsewhere
     refused = adbench("run", "suite=reproduce/ckad")
     assert refused.exit_code == 2 and "did you mean 'reproduce/ckaad'" in refused.output
 
