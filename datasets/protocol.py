@@ -4,7 +4,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from adbench.datasets.base import Sample
 from adbench.datasets.errors import RequestError
@@ -23,6 +23,11 @@ class Protocol:
     n_normal: int | None = None
     noise: float = 0.0
     noise_from_test: bool = False
+
+    @property
+    def noise_source(self) -> Literal["labelled", "test"] | None:
+        """Where hidden anomalies may come from; "test" stands for the labelled pool and test."""
+        return ("test" if self.noise_from_test else "labelled") if self.noise else None
 
     def asked(self) -> dict[str, Any]:
         """The values that differ from the default, by name."""

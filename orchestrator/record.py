@@ -30,7 +30,7 @@ class CellFacts(TypedDict):
     base_split_hash: str | None
     n_normal: int | None
     noise: float | None
-    noise_from_test: bool | None
+    noise_source: str | None
     sweep_id: str | None
     selection: Literal["none", "val", "test"]
     command: str
@@ -64,7 +64,7 @@ def cell_facts(cell: Cell) -> CellFacts:
         base_split_hash=cell.base_split_hash,
         n_normal=cell.protocol.n_normal,
         noise=cell.protocol.noise or None,
-        noise_from_test=cell.protocol.noise_from_test or None,
+        noise_source=cell.protocol.noise_source,
         sweep_id=cell.sweep_id,
         selection=cell.selection,
         command=cell.command,

@@ -20,5 +20,4 @@ def protocol_labels(runs: pd.DataFrame) -> "pd.Series[str]":
 
 def labels_of_own_tests(runs: pd.DataFrame) -> "pd.Series[str]":
     """The same of those from whose test images were taken, so that nothing else has their test; "" for all others."""
-    took = runs["noise_from_test"].eq(True).astype(bool)
-    return (protocol_labels(runs) + " from test").where(took, "")
+    return (protocol_labels(runs) + " from test").where(runs["noise_source"] == "test", "")

@@ -67,7 +67,7 @@ class RunRecord:
     n_test: int | None = None
     n_normal: int | None = None  # asked for: how many normal images to train on; null: all
     noise: float | None = None  # asked for: the share of training images that are hidden anomalies; null: none
-    noise_from_test: bool | None = None  # true: some of them left test
+    noise_source: str | None = None  # "labelled", or "test": some of them left test; null without noise
     n_hidden: int | None = None  # anomalies among the n_train that were taken for normal; null without noise
     image_size: int | None = None
     fit_seconds: float | None = None
@@ -228,7 +228,6 @@ _ARROW_TYPES: dict[type, pa.DataType] = {
     str: pa.string(),
     int: pa.int64(),
     float: pa.float64(),
-    bool: pa.bool_(),
     datetime: pa.timestamp("us", tz="UTC"),
 }
 

@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -78,7 +79,7 @@ def test_one_worker_and_no_protocol_change_no_recorded_run_id() -> None:
         command="adbench run",
     )
     assert cell.run_id == "6d803dc226698664fa58-m1"
-    others = [{"workers": 2}, {"protocol": {"n_normal": 8}}, {"protocol": {"noise": 0.1}}]
+    others: list[dict[str, Any]] = [{"workers": 2}, {"protocol": {"n_normal": 8}}, {"protocol": {"noise": 0.1}}]
     others += [{"protocol": {"noise": 0.1, "noise_from_test": True}}]
     assert len({Cell(**{**cell.model_dump(), **other}).run_id for other in [{}, *others]}) == len(others) + 1
 

@@ -38,7 +38,7 @@ def test_a_noisy_few_shot_run_from_the_command_to_the_page(adbench: Adbench, tmp
     store = ResultStore("adbench-results")
     runs = store.runs()
     full, few = (runs[own].iloc[0] for own in (runs["n_normal"].isna(), runs["n_normal"].notna()))
-    assert (few["n_normal"], few["noise"], few["noise_from_test"]) == (3, 0.25, True)
+    assert (few["n_normal"], few["noise"], few["noise_source"]) == (3, 0.25, "test")
     assert (few["n_train"], few["n_hidden"], few["n_val"], few["n_test"]) == (4, 1, full["n_val"], full["n_test"] - 1)
     assert pd.isna(full["noise"]) and pd.isna(full["n_hidden"]) and pd.isna(full["base_split_hash"])
     assert few["base_split_hash"] == full["split_hash"] != few["split_hash"]
@@ -51,7 +51,7 @@ def test_a_noisy_few_shot_run_from_the_command_to_the_page(adbench: Adbench, tmp
     assert hidden not in set(scores["image_id"]) and hidden in set(store.images([full["run_id"]])["image_id"])
 
     shown = adbench("show", "run", few["run_id"][:10]).output
-    assert "noise_from_test" in shown and "n_hidden" in shown
+    assert "noise_source" in shown and "n_hidden" in shown
     assert "n_normal=3, noise=0.25" in adbench("ls", "runs").output
     command = shlex.split(few["command"])[2:]
     assert set(protocol) <= set(command) and "noise" not in full["command"]
@@ -79,6 +79,7 @@ def test_a_method_sees_hidden_anomalies_as_normal_images(
     assert record.status == "ok", record.error
     ((train, _),) = seen
     assert (record.n_train, record.n_hidden, record.n_normal, record.noise) == (10, 2, 8, 0.2)
+    assert record.noise_source == "labelled"
     assert not train.labels.any() and not train.masks(range(10)).any()
     assert {sample.defect_type for sample in train.samples} == {"good"}
     assert record.notes is None  # Nothing is amiss: few images were asked for.

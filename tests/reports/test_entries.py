@@ -99,7 +99,7 @@ def test_protocols_have_rows_of_their_own_and_do_not_outdate_each_other(
 
     few = {"n_normal": 8, "base_split_hash": "full"}
     noisy = {"noise": 0.1, "base_split_hash": "full"}
-    taken = {**noisy, "n_normal": 8, "noise_from_test": True}
+    taken = {**noisy, "n_normal": 8, "noise_source": "test"}
     board = build(
         run("old", 0, "other"),
         run("old8", 1, "a", n_normal=8, base_split_hash="other"),
