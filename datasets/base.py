@@ -162,6 +162,10 @@ class Dataset(ABC):
         """Every problem found in the category's files, each a sentence naming the file; empty if all is well."""
         return []
 
+    def notes(self, category: str) -> list[str]:
+        """What every run on the category must say of its files, a sentence each."""
+        return []
+
     def image_size(self, category: str, sample: Sample) -> tuple[int, int]:
         """Height and width of the original image, the resolution at which maps are judged."""
         height, width = self.load_image(category, sample).shape[:2]

@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from adbench.datasets.base import Dataset, DatasetConfig, Mask, Role, Sample
 from adbench.datasets.decode import read_image, read_mask
 from adbench.datasets.errors import RequestError, unknown_name
 from adbench.datasets.file_index import FileFacts, content_hash, hash_path, index_files
+from adbench.datasets.imageset import index_images
 from adbench.datasets.layout import Found
 
 _WRAPPERS = 2
@@ -28,6 +29,11 @@ class FilesConfig(DatasetConfig):
     """Parameters of a dataset on disk."""
 
     root: str | None = Field(default=None, description="the folder that holds the dataset (default: data_root/NAME)")
+    broken: Literal["fatal", "skip"] = Field(
+        default="fatal",
+        description="images that cannot be read, or whose mask cannot: refuse the data, or leave them out and say "
+        "so in every row",
+    )
 
 
 class FilesDataset(Dataset):
@@ -81,8 +87,25 @@ class FilesDataset(Dataset):
         return tuple(self._bases)
 
     def samples(self, category: str) -> tuple[Sample, ...]:
-        """All images of the category, sorted by their path relative to its folder."""
-        return self.found(category).samples
+        """All images of the category, sorted by their path relative to its folder; without those that are skipped."""
+        samples = self.found(category).samples
+        skipped = self.skipped(category)
+        return tuple(sample for sample in samples if sample.image_id not in skipped) if skipped else samples
+
+    def skipped(self, category: str) -> Mapping[str, str]:
+        """Of each image that is left out with ``broken=skip``, by image_id, why it cannot be read."""
+        return _broken(self.found(category), self._facts(category)) if self.config.broken == "skip" else {}
+
+    def notes(self, category: str) -> list[str]:
+        """What was skipped, and where only the first of a file's images is read."""
+        skipped, facts = self.skipped(category), self._facts(category)
+        many = [sample.image_id for sample in self.samples(category) if facts[sample.image_id].frames > 1]
+        notes = []
+        if skipped:
+            notes.append(f"SKIPPED: {len(skipped)} broken image(s), such as {next(iter(skipped))}")
+        if many:
+            notes.append(f"{len(many)} file(s) hold several images, such as {many[0]}: the first of each is used")
+        return notes
 
     def load_image(self, category: str, sample: Sample) -> NDArray[np.uint8]:
         """uint8 [H, W, 3]; RequestError names an unreadable file."""
@@ -114,19 +137,17 @@ class FilesDataset(Dataset):
         return (facts.height, facts.width)
 
     def fingerprint(self, category: str) -> str:
-        """Hash of all image, mask and table files of the category, and of how masks are read."""
-        facts, base = self._facts(category), self.base(category)
-        images = f"{content_hash(facts, [*facts])}-{self.mask_threshold}"
-        tables = [f"{Path(table).name} {hash_path(base / table)}" for table in self.found(category).tables]
-        if not tables:
-            return images
-        return f"{images}-{hashlib.sha256(chr(10).join(sorted(tables)).encode()).hexdigest()[:16]}"
+        """Hash of all image, mask and table files of the category, of how masks are read and of what is skipped."""
+        return self.fingerprint_of(category, self._facts(category))
 
     def verify(self, category: str) -> list[str]:
         """Unreadable images and masks, masks of another size or without image, anomalies without mask, images that
         the layout does not know, and what is wrong with the tables."""
         base, found, facts = self.base(category), self.found(category), self._facts(category)
-        problems = [*found.problems, *(fact.error for fact in facts.values() if fact.error)]
+        skipped = self.skipped(category)
+        excused = {*skipped, *(mask for image_id in skipped for mask in found.masks.get(image_id, ()))}
+        errors = [fact.error for name, fact in facts.items() if fact.error and name not in excused]
+        problems = [*found.problems, *errors]
         problems += [f"image that the layout does not know, so left out: {base / path}" for path in found.left_over]
         for image_id, masks in found.masks.items():
             image = facts[image_id]
@@ -188,9 +209,32 @@ class FilesDataset(Dataset):
         if category not in self._known_facts:
             found = self.found(category)
             masks = [path for own in found.masks.values() for path in own]
-            names = [*(sample.image_id for sample in found.samples), *dict.fromkeys(masks), *found.unpaired]
-            self._known_facts[category] = index_files(self.base(category), names)
+            images = [sample.image_id for sample in found.samples]
+            others = [*dict.fromkeys(masks), *found.unpaired]
+            self._known_facts[category] = index_images(
+                self.base(category), images, others, lambda facts: self.fingerprint_of(category, facts)
+            )
         return self._known_facts[category]
+
+    def fingerprint_of(self, category: str, facts: Mapping[str, FileFacts]) -> str:
+        """The fingerprint where the category's files are these."""
+        whole = f"{content_hash(facts, [*facts])}-{self.mask_threshold}"
+        base = self.base(category)
+        tables = [f"{Path(table).name} {hash_path(base / table)}" for table in self.found(category).tables]
+        if tables:
+            whole += f"-{hashlib.sha256(chr(10).join(sorted(tables)).encode()).hexdigest()[:16]}"
+        skipped = _broken(self.found(category), facts) if self.config.broken == "skip" else {}
+        return f"{whole}-without-{content_hash(facts, [*skipped])}" if skipped else whole
+
+
+def _broken(found: Found, facts: Mapping[str, FileFacts]) -> dict[str, str]:
+    """By image_id, why an image or a mask of it cannot be read."""
+    broken = {}
+    for sample in found.samples:
+        own = (sample.image_id, *found.masks.get(sample.image_id, ()))
+        if error := next((facts[name].error for name in own if facts[name].error), None):
+            broken[sample.image_id] = error
+    return broken
 
 
 def image_counts(samples: Sequence[Sample]) -> Counter[str]:

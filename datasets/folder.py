@@ -1,5 +1,6 @@
 """folder: a user's own images, in the layout that dataset.layout names."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -7,6 +8,7 @@ from pydantic import Field, field_validator
 
 from adbench.datasets.base import DatasetRecord, Modality, SplitRule
 from adbench.datasets.errors import RequestError
+from adbench.datasets.file_index import FileFacts
 from adbench.datasets.files import FilesConfig, FilesDataset
 from adbench.datasets.folder_layouts import Arrangement, ByClass, ByCsv, ByMvtec, ByVisa
 from adbench.datasets.layout import Found
@@ -106,9 +108,9 @@ class Folder(FilesDataset):
         """By the layout."""
         return self._arrangement.find(category, base)
 
-    def fingerprint(self, category: str) -> str:
+    def fingerprint_of(self, category: str, facts: Mapping[str, FileFacts]) -> str:
         """Of the files, and of the layout, which says which of them are images and which masks."""
-        files, layout = super().fingerprint(category), self.config.layout
+        files, layout = super().fingerprint_of(category, facts), self.config.layout
         return files if layout == "mvtec" else f"{files}-{layout}"
 
     def has_masks(self, category: str) -> bool:

@@ -127,7 +127,7 @@ def _planned(overrides: tuple[str, ...], use_cache: bool = True) -> "tuple[Plan,
     from adbench.orchestrator.plan import make_plan
     from adbench.orchestrator.run import cache_folder
 
-    with kept_in(cache_folder(request, use_cache)):
+    with kept_in(cache_folder(request, use_cache), request.pixels(), progress=sys.stderr.isatty()):
         return make_plan(request, parsed), parsed
 
 

@@ -94,8 +94,9 @@ def run_cell(
     status: Literal["ok", "failed"] = "ok"
     error = None
     memory = _PeakMemory(surroundings.device)
+    folder = Path(surroundings.cache_dir) if surroundings.cache_dir else None
     try:
-        with memory, kept_in(Path(surroundings.cache_dir) if surroundings.cache_dir else None):
+        with memory, kept_in(folder, cell.image_size):
             _execute(cell, surroundings, report, group, progress)
     except Exception as failure:  # Whatever a method raises is a recorded row, not a lost suite.
         status, error = "failed", _explain(failure)
@@ -138,6 +139,7 @@ def _execute(cell: Cell, surroundings: Surroundings, report: Report, group: Lane
     split = make_split(dataset.samples(cell.category), cell.category, cell.split_seed, dataset.split_rule())
     split = follow_protocol(split, cell.protocol, cell.category, cell.split_seed)
     split = choose_labelled(split, *config.labelled_request(), cell.category, cell.split_seed)
+    progress.notes.extend(dataset.notes(cell.category))
     _note_split(split, cell.protocol, config.labelled_request()[0], progress)
     cache = Cache(Path(surroundings.cache_dir) if surroundings.cache_dir else None)
     judged: tuple[EvalSplit, ...] = ("val",) if cell.watch and not cell.watch.test else EVAL_SPLITS

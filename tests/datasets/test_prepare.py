@@ -22,6 +22,8 @@ from adbench.datasets.mvtec_ad import MvtecAd
 from adbench.datasets.prepare import PREPARED, Checked, prepare, verify
 from miniatures import MINIATURES
 
+pytestmark = pytest.mark.usefixtures("uncounted")
+
 COUNTS = {"train normal": 12, "test normal": 4, "test anomalous": 6}
 
 

@@ -12,6 +12,8 @@ from adbench.orchestrator.doctor import examine
 from adbench.orchestrator.plan import Plan
 from miniatures import MINIATURES
 
+pytestmark = pytest.mark.usefixtures("uncounted")
+
 Adbench = Callable[..., Result]
 
 
