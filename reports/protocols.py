@@ -8,7 +8,7 @@ import pandas as pd
 def protocol_label(n_normal: Any, noise: Any) -> str:
     """What was asked of a run's training images, such as "n_normal=8, noise=0.1"; null or None: nothing."""
     parts = [] if pd.isna(n_normal) else [f"n_normal={n_normal:.0f}"]
-    return ", ".join([*parts, *([] if pd.isna(noise) else [f"noise={noise:g}"])])
+    return ", ".join([*parts, *([] if pd.isna(noise) else [f"noise={float(noise)}"])])
 
 
 def protocol_labels(runs: pd.DataFrame) -> "pd.Series[str]":
