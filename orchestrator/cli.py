@@ -36,6 +36,9 @@ Overrides are KEY=VALUE in Hydra's grammar:
   budget=smoke|quick|full  image_size=256  device=auto|cpu|cuda  out=FOLDER  lanes=auto
   launcher=ray|inprocess  address=auto  workers_per_lane=1  cpus_per_lane=1  gpus_per_lane=1
   cell_timeout=600
+  n_normal=8                    few-shot: that many normal training images
+  noise=0.1                     that share of the training images are anomalies taken for normal: of the labelled
+                                pool, and with noise_from_test=true of test too, where the pool is too small
 
 `adbench show suite NAME` prints a suite, `adbench run suite=NAME --cfg` every key and its value.
 """

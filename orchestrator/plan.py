@@ -3,7 +3,7 @@
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from adbench.datasets.base import Dataset
 from adbench.datasets.errors import RequestError, unknown_name
 from adbench.datasets.file_index import hash_path
 from adbench.datasets.parameters import validate
+from adbench.datasets.protocol import Protocol, follow_protocol
 from adbench.datasets.registry import dataset_class
 from adbench.datasets.splits import Split, make_split
 from adbench.methods.base import MethodConfig
@@ -74,9 +75,10 @@ def make_plan(request: Request, overrides: Overrides, data: OpenedData | None = 
     for spec, dataset, categories in chosen:
         for category in categories:
             own = [variant for variant in variants if variant.suits(spec.name, category)]
-            split = make_split(dataset.samples(category), category, request.split_seed, dataset.split_rule())
+            base = make_split(dataset.samples(category), category, request.split_seed, dataset.split_rule())
+            split = follow_protocol(base, request.protocol, category, request.split_seed)
             splits[f"{spec.name}-{category}-{split.hash}"] = split
-            for cell in _cells_of(spec.name, dataset, category, split, request, own):
+            for cell in _cells_of(spec.name, dataset, category, base, split, request, own):
                 cells.setdefault(cell.run_id, cell)
     if not cells:
         raise RequestError(
@@ -91,12 +93,14 @@ def _cells_of(
     name: str,
     dataset: Dataset,
     category: str,
+    base: Split,
     split: Split,
     request: Request,
     variants: list[_Variant],
 ) -> Iterator[Cell]:
     """The cells of one category, one seed after the other, so that methods can be compared early."""
     modality = dataset.modality(category)
+    protocol = _in_effect(request.protocol, base, split)
     data = {
         "dataset": name,
         "dataset_params": dataset.config.model_dump(mode="json"),
@@ -105,6 +109,8 @@ def _cells_of(
         "fingerprint": dataset.fingerprint(category),
         "split_seed": request.split_seed,
         "split_hash": split.hash,
+        "protocol": protocol,
+        "base_split_hash": base.hash if protocol.asked() else None,
     }
     templates = [
         _template(data, dataset, request, variant, label)
@@ -112,6 +118,11 @@ def _cells_of(
     ]
     for seed, template in itertools.product(request.seeds, templates):
         yield Cell(**{**template, "seed": seed, "command": f"{template['command']} seed={seed}"})
+
+
+def _in_effect(protocol: Protocol, base: Split, split: Split) -> Protocol:
+    """The protocol without the leave to take from test where nothing was taken: the cells are the same."""
+    return protocol if split.test != base.test else replace(protocol, noise_from_test=False)
 
 
 def _template(
