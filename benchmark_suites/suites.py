@@ -17,18 +17,20 @@ class SuiteSyntaxError(ValueError):
 
 
 def suite_names() -> tuple[str, ...]:
-    """Names of the shipped suites, sorted."""
-    return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
+    """Names of the shipped suites, sorted; those in a folder begin with its name (reproduce/ckaad)."""
+    return tuple(sorted(path.relative_to(_FOLDER).with_suffix("").as_posix() for path in _FOLDER.rglob("*.yaml")))
 
 
 def read_suite(name: str) -> dict[str, Any]:
     """The mapping in a suite's YAML; ``name`` is a shipped suite's name or a path ending in .yaml or .yml.
 
-    The key ``name`` is the suite's name, or the file's stem. Raises UnknownSuiteError or SuiteSyntaxError.
+    The key ``name`` is the suite's name: what the file says, else ``name`` or the stem of a path. Raises
+    UnknownSuiteError or SuiteSyntaxError.
     """
     path = Path(name).expanduser()
+    known_as = path.stem
     if path.suffix not in (".yaml", ".yml"):
-        path = _FOLDER / f"{name}.yaml"
+        path, known_as = _FOLDER / f"{name}.yaml", name
         if name not in suite_names():
             raise UnknownSuiteError(name)
     try:
@@ -39,4 +41,4 @@ def read_suite(name: str) -> dict[str, Any]:
         raise SuiteSyntaxError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise SuiteSyntaxError(f"{path} must hold a mapping with the keys methods and datasets")
-    return {"name": path.stem, **content}
+    return {"name": known_as, **content}

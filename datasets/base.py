@@ -1,8 +1,8 @@
 """What a dataset is: typed facts (its record), parameters, samples without pixels, and pixels on demand."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -13,6 +13,17 @@ Role = Literal["train", "labelled", "val", "test"]
 ROLES: tuple[Role, ...] = ("train", "labelled", "val", "test")
 Modality = Literal["industrial", "medical"]
 AnomalyKind = Literal["good", "structural", "logical"]
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A file that a dataset is handed out in. ``url`` is a plain public address, None where terms must be accepted by
+    hand; ``into`` is the folder under the dataset's root that its content belongs in."""
+
+    name: str
+    url: str | None = None
+    md5: str | None = None
+    into: str = ""
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,11 @@ class DatasetRecord:
     """Whether pixel masks exist and how they are read."""
     known_problems: str
     version: str
+    counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Images of each category as published, by "normal" and "anomalous" after the part they lie in, if there are
+    parts: {"bottle": {"train normal": 209, "test normal": 20, "test anomalous": 63}}. Empty where nobody says."""
+    archives: tuple[Archive, ...] = ()
+    """What `adbench data prepare` unpacks."""
 
 
 class DatasetConfig(BaseModel):
@@ -95,13 +111,16 @@ class SplitRule:
     ``normal`` are the shares of (train, val, test) among unassigned normal images, ``anomalous`` those of (labelled,
     val, test) among unassigned anomalies. ``val_from_train`` is the share of official training normals that becomes
     val where a dataset has no val of its own. ``labelled_from_test`` is the share of official test anomalies that
-    leaves test for the labelled pool (0: none, the one-class protocol).
+    leaves test for the labelled pool (0: none, the one-class protocol). ``train_on_labelled_groups``: a group with
+    anomalies in the labelled pool has its normal images in train (otherwise they are left out), for datasets in which
+    every group has anomalies.
     """
 
     normal: tuple[float, float, float] = (0.6, 0.15, 0.25)
     anomalous: tuple[float, float, float] = (0.35, 0.15, 0.5)
     val_from_train: float = 0.1
     labelled_from_test: float = 0.0
+    train_on_labelled_groups: bool = False
 
 
 class Dataset(ABC):
@@ -141,6 +160,10 @@ class Dataset(ABC):
 
     def verify(self, category: str) -> list[str]:
         """Every problem found in the category's files, each a sentence naming the file; empty if all is well."""
+        return []
+
+    def notes(self, category: str) -> list[str]:
+        """What every run on the category must say of its files, a sentence each."""
         return []
 
     def image_size(self, category: str, sample: Sample) -> tuple[int, int]:

@@ -3,9 +3,12 @@
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
+import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +67,7 @@ class Cache:
             fill(array)
             array.flags.writeable = False
             return array
-        digest = _digest({**key, "format": _FORMAT, "shape": list(shape), "dtype": np.dtype(dtype).name})
+        digest = _digest(key, shape, dtype)
         folder = self.root / digest
         began, built = time.monotonic(), False
         while True:
@@ -107,6 +110,24 @@ class Cache:
         finally:
             shutil.rmtree(building, ignore_errors=True)
         self._evict(keep=folder.name)
+
+    def draft(self, shape: tuple[int, ...], dtype: type[np.generic]) -> "Draft":
+        """An array to be filled before its key is known."""
+        return Draft(self, shape, dtype)
+
+    def adopt(self, building: Path, key: Mapping[str, Any], shape: tuple[int, ...], dtype: type[np.generic]) -> None:
+        """Make a folder with a complete array an entry, unless another process built the same first."""
+        assert self.root is not None
+        digest = _digest(key, shape, dtype)
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        entry = {"key": dict(key), "bytes": size, "seconds": 0.0}
+        (building / _ENTRY).write_text(json.dumps(entry, sort_keys=True), encoding="utf-8")
+        with FileLock(self._lock_path(digest)):
+            if (self.root / digest / _ENTRY).exists():
+                return
+            shutil.rmtree(self.root / digest, ignore_errors=True)
+            building.replace(self.root / digest)
+        self._evict(keep=digest)
 
     def _evict(self, keep: str) -> None:
         entries = sorted(self.entries(), key=lambda entry: entry.last_used)
@@ -170,6 +191,54 @@ class Cache:
         return self.root / f"{digest}.lock"
 
 
+class Draft:
+    """An array of the cache that is filled, row by row and by any thread, before it is known what it will be called.
+
+    Nothing is written before the first row. What cannot be written is given up: the entry is then built when needed.
+    """
+
+    def __init__(self, cache: Cache, shape: tuple[int, ...], dtype: type[np.generic]) -> None:
+        self._cache = cache
+        self._shape = shape
+        self._dtype = dtype
+        self._lock = threading.Lock()
+        self._folder: Path | None = None
+        self._start = 0
+        self._filled: set[int] = set()
+
+    def put(self, row: int, values: NDArray[Any]) -> None:
+        """Fill a row."""
+        with self._lock, contextlib.suppress(OSError):
+            if self._folder is None:
+                self._begin()
+        assert self._folder is not None
+        # Written, not mapped: a full disk is then an error and no signal, and new pages need not be zeroed first.
+        with contextlib.suppress(OSError), (self._folder / _ARRAY).open("r+b", buffering=0) as file:
+            file.seek(self._start + row * values.nbytes)
+            if file.write(values.tobytes()) == values.nbytes:
+                self._filled.add(row)
+
+    def publish(self, key: Mapping[str, Any]) -> None:
+        """Make the array the cache's entry for ``key`` if every row of it was filled; drop it otherwise."""
+        if self._folder is None:
+            return
+        with contextlib.suppress(OSError):  # Cleared away meanwhile, or no space for the last few bytes.
+            if len(self._filled) == self._shape[0]:
+                with (self._folder / _ARRAY).open("rb") as file:
+                    os.fsync(file.fileno())
+                self._cache.adopt(self._folder, key, self._shape, self._dtype)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _begin(self) -> None:
+        assert self._cache.root is not None
+        self._folder = self._cache.root / f".draft-{uuid.uuid4().hex}"
+        self._folder.mkdir(parents=True)
+        with (self._folder / _ARRAY).open("wb") as file:
+            header = {"descr": np.lib.format.dtype_to_descr(np.dtype(self._dtype)), "fortran_order": False}
+            np.lib.format.write_array_header_2_0(file, {**header, "shape": self._shape})
+            self._start = file.tell()
+
+
 def _open(folder: Path) -> tuple[NDArray[Any], float]:
     """The array of a complete entry, read-only, and the seconds that building it took."""
     entry = json.loads((folder / _ENTRY).read_text(encoding="utf-8"))
@@ -186,5 +255,6 @@ def _reserve(path: Path) -> None:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
-def _digest(key: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
+def _digest(key: Mapping[str, Any], shape: tuple[int, ...], dtype: type[np.generic]) -> str:
+    full = {**key, "format": _FORMAT, "shape": list(shape), "dtype": np.dtype(dtype).name}
+    return hashlib.sha256(json.dumps(full, sort_keys=True).encode()).hexdigest()[:32]

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import ClassVar
@@ -13,7 +14,8 @@ from pydantic import Field
 from adbench.datasets.base import Dataset, DatasetConfig, DatasetRecord, Mask, Sample
 from adbench.datasets.decode import read_image
 from adbench.datasets.errors import RequestError, unknown_name
-from adbench.datasets.file_index import content_hash, index_files
+from adbench.datasets.file_index import FileFacts, content_hash
+from adbench.datasets.imageset import index_images
 
 
 class ElpvConfig(DatasetConfig):
@@ -110,6 +112,10 @@ def _package_data() -> Path:
 @cache
 def _fingerprint(root: Path, samples: tuple[Sample, ...]) -> str:
     names = [sample.image_id for sample in samples]
-    digest = hashlib.sha256(content_hash(index_files(root, names), names).encode())
-    digest.update("\n".join(f"{sample.image_id} {sample.label}" for sample in samples).encode())
-    return digest.hexdigest()[:32]
+
+    def hashed(facts: Mapping[str, FileFacts]) -> str:
+        digest = hashlib.sha256(content_hash(facts, names).encode())
+        digest.update("\n".join(f"{sample.image_id} {sample.label}" for sample in samples).encode())
+        return digest.hexdigest()[:32]
+
+    return hashed(index_images(root, names, (), hashed))

@@ -30,6 +30,10 @@ class RequestError(Exception):
         return lines
 
 
+class MissingDataError(RequestError):
+    """A dataset is not where it should be."""
+
+
 def _rebuild(kind: type[RequestError], problem: str, allowed: str | None, remedy: str | None) -> RequestError:
     return kind(problem, allowed=allowed, remedy=remedy)
 

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,59 +13,86 @@ from functools import lru_cache
 from pathlib import Path
 
 from adbench.datasets.cache import default_cache_dir
-from adbench.datasets.decode import read_image
+from adbench.datasets.decode import Picture, decode_image
 from adbench.datasets.errors import RequestError
 
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What a file holds. ``error`` says why it cannot be read as an image; height and width are then 0."""
+    """What a file holds. ``error`` says why it cannot be read as an image; height and width are then 0. ``blank``:
+    all values are zero. ``frames``: images in the file, of which the first is read."""
 
     sha256: str
     height: int
     width: int
+    blank: bool
+    frames: int
     error: str | None
     bytes: int
     mtime_ns: int
 
 
-_chosen: ContextVar[Path | None] = ContextVar("index folder")
+MANY = 500
+"""Files from which on their reading is followed on the terminal."""
+
+Keep = Callable[[str, Picture], None]
+"""Told the relative path of a decoded file and what it shows; by several threads at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """Where indexes are kept (None: nowhere), at what size the images decoded for them (None: not at all), and
+    whether the terminal shows how far the reading of many files is."""
+
+    folder: Path | None
+    image_size: int | None = None
+    progress: bool = False
+
+
+_chosen: ContextVar[Keeping] = ContextVar("what is kept")
 
 
 @contextmanager
-def kept_in(cache_dir: Path | None) -> Iterator[None]:
-    """Keep indexes in another cache folder than the default for the block; None: read every file anew."""
-    token = _chosen.set(cache_dir)
+def kept_in(cache_dir: Path | None, image_size: int | None = None, progress: bool = False) -> Iterator[None]:
+    """Keep indexes in another cache folder than the default for the block; None: read every file anew.
+
+    With ``image_size``, the images that an index has to decode enter the cache at that size (``index_images``).
+    ``progress``: the terminal shows how far the reading of many files is.
+    """
+    token = _chosen.set(Keeping(cache_dir, image_size, progress))
     try:
         yield
     finally:
         _chosen.reset(token)
 
 
-def index_files(root: Path, relative_paths: Sequence[str]) -> dict[str, FileFacts]:
+def keeping() -> Keeping:
+    """What is in force."""
+    return _chosen.get(None) or Keeping(default_cache_dir())
+
+
+def index_files(root: Path, relative_paths: Sequence[str], keep: Keep | None = None) -> dict[str, FileFacts]:
     """Facts of each file under ``root``, by relative path.
 
-    Every new or changed file is hashed and decoded whole; facts of unchanged ones (same size and time of change)
-    come from the index kept in the cache folder. Files with an error are tried again: the cause may be gone.
+    Every new or changed file is read once, hashed and decoded whole, and handed to ``keep``; facts of
+    unchanged ones (same size and time of change) come from the index kept in the cache folder. Files with an error
+    are tried again: the cause may be gone.
     """
     name = f"{hashlib.sha256(str(root).encode()).hexdigest()[:32]}.json"
-    folder = _chosen.get(default_cache_dir())
+    folder = keeping().folder
     index_path = folder / "file-index" / name if folder else None
     known = _read_index(index_path) if index_path else {}
     with ThreadPoolExecutor(max_workers=min(16, (os.cpu_count() or 1) + 2)) as pool:
-        facts = dict(
-            zip(
-                relative_paths,
-                pool.map(lambda name: _facts(root / name, known.get(name)), relative_paths),
-                strict=True,
-            )
-        )
+        found = pool.map(lambda name: _facts(root, name, known.get(name), keep), relative_paths)
+        if keeping().progress and len(relative_paths) >= MANY:
+            found = iter(_followed(found, len(relative_paths), root))
+        facts = dict(zip(relative_paths, found, strict=True))
     if index_path and any(known.get(name) != fact for name, fact in facts.items()):
         _write_index(index_path, {**known, **facts})
     return facts
 
 
-def content_hash(facts: dict[str, FileFacts], names: Sequence[str]) -> str:
+def content_hash(facts: Mapping[str, FileFacts], names: Sequence[str]) -> str:
     """Hash (hex) of the named files' relative paths and contents, independent of their order and of the root."""
     digest = hashlib.sha256()
     for name in sorted(names):
@@ -92,22 +119,36 @@ def _hash_file(path: Path, size: int, mtime_ns: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 
 
-def _facts(path: Path, known: FileFacts | None) -> FileFacts:
+def _followed(facts: Iterable[FileFacts], count: int, root: Path) -> Iterable[FileFacts]:
+    """The facts, with a bar on the terminal that vanishes at the end."""
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(facts, f"Reading {root.name}", count, console=Console(stderr=True), transient=True)
+
+
+def _facts(root: Path, name: str, known: FileFacts | None, keep: Keep | None) -> FileFacts:
+    path = root / name
     try:
         status = path.stat()
     except OSError as failure:
-        return FileFacts("", 0, 0, f"cannot read image {path}: {failure.strerror}", 0, 0)
+        return FileFacts("", 0, 0, False, 0, f"cannot read image {path}: {failure.strerror}", 0, 0)
     if known and not known.error and (known.bytes, known.mtime_ns) == (status.st_size, status.st_mtime_ns):
         return known
-    error, height, width, sha256 = None, 0, 0, ""
+    stamp = (status.st_size, status.st_mtime_ns)
+    sha256 = ""
     try:
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        height, width = read_image(path).shape[:2]
+        content = path.read_bytes()
+        sha256 = hashlib.sha256(content).hexdigest()
+        picture = decode_image(content, path)
     except RequestError as unreadable:
-        error = unreadable.problem
+        return FileFacts(sha256, 0, 0, False, 0, unreadable.problem, *stamp)
     except OSError as failure:
-        error = f"cannot read image {path}: {failure.strerror}"
-    return FileFacts(sha256, height, width, error, status.st_size, status.st_mtime_ns)
+        return FileFacts(sha256, 0, 0, False, 0, f"cannot read image {path}: {failure.strerror}", *stamp)
+    if keep:
+        keep(name, picture)
+    width, height = picture.image.size
+    return FileFacts(sha256, height, width, picture.blank, picture.frames, None, *stamp)
 
 
 def _read_index(path: Path) -> dict[str, FileFacts]:

@@ -2,8 +2,9 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from numpy.typing import NDArray
 
 from adbench.datasets.base import Dataset, Sample
 from adbench.datasets.cache import Cache
-from adbench.datasets.decode import resize, resize_mask
+from adbench.datasets.decode import Picture, resize, resize_mask
 from adbench.datasets.errors import RequestError
+from adbench.datasets.file_index import FileFacts, index_files, keeping
 
 
 class ImageSet:
@@ -40,13 +42,7 @@ class ImageSet:
                 list(pool.map(one, range(len(everything))))
 
         self._pixels = cache.array(
-            {
-                "what": "images",
-                "fingerprint": self.fingerprint,
-                "size": size,
-                "colour": "rgb8",
-                "resize": "bilinear",
-            },
+            _images_key(self.fingerprint, size),
             (len(everything), size, size, 3),
             np.uint8,
             decode,
@@ -102,3 +98,35 @@ class ImageSet:
         """What identifies these images in a cache key: content, selection and size."""
         ids = hashlib.sha256("\n".join(self.ids).encode()).hexdigest()[:32]
         return {"fingerprint": self.fingerprint, "ids": ids, "size": self.size}
+
+
+def index_images(
+    root: Path,
+    images: Sequence[str],
+    others: Sequence[str],
+    fingerprint: Callable[[Mapping[str, FileFacts]], str],
+) -> dict[str, FileFacts]:
+    """Facts of images and other files (masks) under ``root``, by relative path, as ``index_files`` gives them.
+
+    Where ``kept_in`` says at what size images will be wanted, and all of them had to be decoded, they enter the cache
+    of the category whose ``fingerprint`` (of the facts) this is: an ``ImageSet`` decodes nothing again.
+    """
+    names = [*images, *others]
+    kept = keeping()
+    if kept.folder is None or kept.image_size is None or not images:
+        return index_files(root, names)
+    size = kept.image_size
+    row_of = {name: row for row, name in enumerate(images)}
+    draft = Cache(kept.folder).draft((len(images), size, size, 3), np.uint8)
+
+    def keep(name: str, picture: Picture) -> None:
+        if name in row_of:
+            draft.put(row_of[name], picture.pixels(size))
+
+    facts = index_files(root, names, keep)
+    draft.publish(_images_key(fingerprint(facts), size))
+    return facts
+
+
+def _images_key(fingerprint: str, size: int) -> dict[str, Any]:
+    return {"what": "images", "fingerprint": fingerprint, "size": size, "colour": "rgb8", "resize": "bilinear"}

@@ -10,9 +10,30 @@ from adbench.datasets.errors import unknown_name
 from adbench.datasets.parameters import validate
 
 _TABLE = {
+    "bmad": "adbench.datasets.bmad:Bmad",
+    "br35h": "adbench.datasets.br35h:Br35h",
+    "braintumor": "adbench.datasets.medianomaly:BrainTumor",
+    "brats2021": "adbench.datasets.brats2021:Brats2021",
+    "btad": "adbench.datasets.btad:Btad",
+    "camelyon16": "adbench.datasets.camelyon16:Camelyon16",
+    "chest_xray2017": "adbench.datasets.kermany:ChestXray2017",
+    "dagm": "adbench.datasets.dagm:Dagm",
     "elpv": "adbench.datasets.elpv:Elpv",
     "folder": "adbench.datasets.folder:Folder",
+    "isic2018": "adbench.datasets.isic2018:Isic2018",
+    "kolektor_sdd": "adbench.datasets.kolektor:KolektorSdd",
+    "kolektor_sdd2": "adbench.datasets.kolektor:KolektorSdd2",
+    "lag": "adbench.datasets.medianomaly:Lag",
+    "mpdd": "adbench.datasets.mpdd:Mpdd",
+    "mvtec_ad": "adbench.datasets.mvtec_ad:MvtecAd",
+    "mvtec_ad2": "adbench.datasets.mvtec_ad2:MvtecAd2",
+    "mvtec_loco": "adbench.datasets.mvtec_loco:MvtecLoco",
+    "oct2017": "adbench.datasets.kermany:Oct2017",
     "phantom": "adbench.datasets.phantom:Phantom",
+    "real_iad": "adbench.datasets.real_iad:RealIad",
+    "rsna": "adbench.datasets.medianomaly:Rsna",
+    "vincxr": "adbench.datasets.medianomaly:VinCxr",
+    "visa": "adbench.datasets.visa:Visa",
 }
 
 

@@ -15,7 +15,10 @@ POOL_SHARE_FOR_VAL = 0.3
 
 @dataclass(frozen=True)
 class Split:
-    """Disjoint samples of one category; ``labelled`` are anomalies that a weakly supervised method may train on."""
+    """Disjoint samples of one category; ``labelled`` are anomalies that a weakly supervised method may train on.
+
+    All of ``train`` is taken for normal. Anomalies are in it only where a protocol hides them (see protocol.py).
+    """
 
     train: tuple[Sample, ...]
     labelled: tuple[Sample, ...]
@@ -46,10 +49,10 @@ def make_split(samples: Sequence[Sample], category: str, seed: int, rule: SplitR
     """Deal the samples of ``category`` into roles.
 
     Deterministic in (image ids or groups, category, seed), whatever the order of ``samples``; no group has images
-    in two roles, unless the dataset's own roles put them there. Anomalies that the dataset assigns to train become
-    labelled. Raises RequestError if train or test would be empty.
+    in two roles, unless the rule says so of train and labelled, or the dataset's own roles put them there.
+    Anomalies that the dataset assigns to train become labelled. Raises RequestError if train or test would be empty.
     """
-    order = _Order(category, seed)
+    order = Order(category, seed)
     roles: dict[Role, list[Sample]] = {role: [s for s in samples if s.role == role] for role in ROLES}
     defects, roles["train"] = _by_label(roles["train"])
     roles["labelled"] += defects
@@ -58,7 +61,10 @@ def make_split(samples: Sequence[Sample], category: str, seed: int, rule: SplitR
         anomalies, rest = _by_label(roles["test"])
         moved, kept = _cut(order.groups(anomalies), (rule.labelled_from_test, 1 - rule.labelled_from_test))
         roles["labelled"] += moved
-        roles["test"] = _without_groups(rest, moved) + kept
+        roles["test"] = without_groups(rest, moved) + kept
+    if rule.train_on_labelled_groups:
+        roles["labelled"], of_their_groups = _by_label(roles["labelled"])
+        roles["train"] += of_their_groups
     _carve_val(roles, order, rule)
     # A normal image in the labelled pool is a left-over of a mixed group: it must not be trained on as an anomaly.
     roles["labelled"] = [sample for sample in roles["labelled"] if sample.label == 1]
@@ -83,7 +89,7 @@ def choose_labelled(split: Split, ratio: float, classes: int, category: str, see
     N_a = round(N_n / (1 - r) - N_n) of them (CKAAD, section on the anomaly ratio), from ``classes`` defect types
     (0: all), fewer if fewer exist. A smaller ratio takes a subset of a larger one's images.
     """
-    order = _Order(category, seed)
+    order = Order(category, seed)
     wanted = labelled_wanted(len(split.train), ratio)
     types = sorted({sample.defect_type for sample in split.labelled}, key=order.key)
     allowed = set(types[:classes] if classes else types)
@@ -91,26 +97,30 @@ def choose_labelled(split: Split, ratio: float, classes: int, category: str, see
     return Split(split.train, tuple(pool[:wanted]), split.val, split.test)
 
 
-class _Order:
+class Order:
     """A pseudo-random order that depends on names alone: an added file does not move the others."""
 
     def __init__(self, category: str, seed: int) -> None:
         self._salt = f"{seed}/{category}/"
 
     def key(self, name: str) -> str:
+        """What ``name`` is sorted by."""
         return hashlib.sha256((self._salt + name).encode()).hexdigest()
 
     def samples(self, samples: Iterable[Sample]) -> list[Sample]:
+        """The samples, each in a place of its own."""
         return sorted(samples, key=lambda sample: self.key(sample.image_id))
 
     def groups(self, samples: Iterable[Sample]) -> list[list[Sample]]:
+        """The samples of each group together."""
         groups: dict[str, list[Sample]] = {}
         for sample in self.samples(samples):
-            groups.setdefault(_group(sample), []).append(sample)
-        return sorted(groups.values(), key=lambda group: self.key(_group(group[0])))
+            groups.setdefault(group_of(sample), []).append(sample)
+        return sorted(groups.values(), key=lambda group: self.key(group_of(group[0])))
 
 
-def _group(sample: Sample) -> str:
+def group_of(sample: Sample) -> str:
+    """The name of the sample's group; one without a group is a group of its own."""
     return f"group/{sample.group}" if sample.group is not None else f"image/{sample.image_id}"
 
 
@@ -119,9 +129,10 @@ def _by_label(samples: Iterable[Sample]) -> tuple[list[Sample], list[Sample]]:
     return [sample for sample in everything if sample.label], [sample for sample in everything if not sample.label]
 
 
-def _without_groups(samples: list[Sample], taken: list[Sample]) -> list[Sample]:
-    groups = {_group(sample) for sample in taken}
-    return [sample for sample in samples if _group(sample) not in groups]
+def without_groups(samples: Iterable[Sample], taken: Iterable[Sample]) -> list[Sample]:
+    """The samples that have no group in common with ``taken``."""
+    groups = {group_of(sample) for sample in taken}
+    return [sample for sample in samples if group_of(sample) not in groups]
 
 
 def _cut(groups: list[list[Sample]], shares: Sequence[float]) -> list[list[Sample]]:
@@ -140,7 +151,7 @@ def _cut(groups: list[list[Sample]], shares: Sequence[float]) -> list[list[Sampl
     return parts
 
 
-def _deal_unassigned(roles: dict[Role, list[Sample]], samples: list[Sample], order: _Order, rule: SplitRule) -> None:
+def _deal_unassigned(roles: dict[Role, list[Sample]], samples: list[Sample], order: Order, rule: SplitRule) -> None:
     groups = order.groups(samples)
     # A group with any anomaly is dealt with the anomalies; its normal images follow it, or are left out of labelled.
     mixed = [group for group in groups if any(sample.label for sample in group)]
@@ -153,27 +164,27 @@ def _deal_unassigned(roles: dict[Role, list[Sample]], samples: list[Sample], ord
         roles[role] += part
 
 
-def _carve_val(roles: dict[Role, list[Sample]], order: _Order, rule: SplitRule) -> None:
+def _carve_val(roles: dict[Role, list[Sample]], order: Order, rule: SplitRule) -> None:
     if not any(sample.label == 0 for sample in roles["val"]) and rule.val_from_train:
         _move_to_val(roles, "train", max(1, round(len(roles["train"]) * rule.val_from_train)), order)
     if not any(sample.label for sample in roles["val"]):
         _move_to_val(roles, "labelled", round(len(roles["labelled"]) * POOL_SHARE_FOR_VAL), order)
 
 
-def _move_to_val(roles: dict[Role, list[Sample]], source: Role, wanted: int, order: _Order) -> None:
+def _move_to_val(roles: dict[Role, list[Sample]], source: Role, wanted: int, order: Order) -> None:
     """Move groups with about ``wanted`` samples of ``source`` to val, with whatever else train and labelled have of
     them; neither ``source`` nor train is emptied."""
     groups = order.groups(roles[source])
     if wanted:  # At least the smallest group, even where every group is larger than wanted.
         wanted = min(max(wanted, min(map(len, groups), default=0)), len(roles[source]) - 1)
-    in_train = Counter(map(_group, roles["train"]))
+    in_train = Counter(map(group_of, roles["train"]))
     left, taken, chosen = len(roles["train"]), 0, set()
     for group in groups:
-        name = _group(group[0])
+        name = group_of(group[0])
         if taken + len(group) <= wanted and (source == "train" or in_train[name] < left):
             chosen.add(name)
             taken += len(group)
             left -= in_train[name]
     for role in ("train", "labelled"):
-        roles["val"] += [sample for sample in roles[role] if _group(sample) in chosen]
-        roles[role] = [sample for sample in roles[role] if _group(sample) not in chosen]
+        roles["val"] += [sample for sample in roles[role] if group_of(sample) in chosen]
+        roles[role] = [sample for sample in roles[role] if group_of(sample) not in chosen]

@@ -9,10 +9,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from adbench.datasets.base import Modality
+from adbench.datasets.protocol import Protocol
 from adbench.orchestrator.request import Budget
 
 _NOT_TRAINING = {"suite", "dataset_params", "modality", "command", "variant", "metric_version", "preset"}
-_NOT_TRAINING |= {"watch", "sweep_id", "selection", "workers"}
+_NOT_TRAINING |= {"watch", "sweep_id", "selection", "workers", "protocol", "base_split_hash"}
 _METRIC_VERSION = re.compile(r"-m\d+$")
 
 
@@ -50,6 +51,9 @@ class Cell(BaseModel):
     split_seed: int
     split_hash: str
     """Of the split with its whole pool of labelled anomalies: the same for methods that are to be compared."""
+    protocol: Protocol = Protocol()
+    base_split_hash: str | None = None
+    """Of the split as it is without the protocol; None where none is asked for."""
     seed: int
     budget: Budget
     image_size: int
@@ -79,6 +83,8 @@ class Cell(BaseModel):
             identity["trial"] = "test" if self.watch.test else "val"
         if self.selection != "none":  # Also where an ordinary run has these parameters and this seed.
             identity["tuned"] = self.sweep_id
+        if asked := self.protocol.asked():
+            identity["protocol"] = asked
         if self.workers > 1:  # What several add up differs in the last bits.
             identity["workers"] = self.workers
         training = hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:20]

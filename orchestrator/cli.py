@@ -36,6 +36,9 @@ Overrides are KEY=VALUE in Hydra's grammar:
   budget=smoke|quick|full  image_size=256  device=auto|cpu|cuda  out=FOLDER  lanes=auto
   launcher=ray|inprocess  address=auto  workers_per_lane=1  cpus_per_lane=1  gpus_per_lane=1
   cell_timeout=600
+  n_normal=8                    few-shot: that many normal training images
+  noise=0.1                     that share of the training images are anomalies taken for normal: of the labelled
+                                pool, and with noise_from_test=true of test too, where the pool is too small
 
 `adbench show suite NAME` prints a suite, `adbench run suite=NAME --cfg` every key and its value.
 """
@@ -77,7 +80,7 @@ def _guarded(command: Callable[..., int | None]) -> Callable[..., int | None]:
             click.echo(f"error: {error}\nwhat was finished is recorded; the same command continues", err=True)
             return SOME_FAILED
         except KeyboardInterrupt:
-            click.echo("interrupted: finished cells are recorded; the same command continues", err=True)
+            click.echo("interrupted: what was finished is kept; the same command continues", err=True)
             return INTERRUPTED
 
     return guarded
@@ -107,25 +110,34 @@ def _cell_flags(command: Callable[..., int | None]) -> Callable[..., int | None]
     for flag in (
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line."),
         click.option("--quiet", is_flag=True, help="Print failures only."),
+        click.option("--skip-missing", is_flag=True, help="Leave out datasets that are not here."),
         click.option("--no-cache", is_flag=True, help="Neither read nor write cached images and features."),
     ):
         command = flag(command)
     return command
 
 
-def _planned(overrides: tuple[str, ...], use_cache: bool = True) -> "tuple[Plan, Overrides]":
+def _planned(
+    overrides: tuple[str, ...], use_cache: bool = True, skip_missing: bool = False
+) -> "tuple[Plan, Overrides]":
     """The plan of a request, and the overrides that made it."""
     from adbench.orchestrator.compose import compose
     from adbench.orchestrator.overrides import parse_overrides
 
     parsed = parse_overrides(overrides)
     request = compose(parsed)  # Before what is heavy: most requests that are wrong are refused here.
+    from adbench.orchestrator.opening import open_data
+
+    data = open_data(request, parsed, skip_missing)
     from adbench.datasets.file_index import kept_in
     from adbench.orchestrator.plan import make_plan
     from adbench.orchestrator.run import cache_folder
 
-    with kept_in(cache_folder(request, use_cache)):
-        return make_plan(request, parsed), parsed
+    with kept_in(cache_folder(request, use_cache), request.pixels(), progress=sys.stderr.isatty()):
+        plan = make_plan(request, parsed, data)
+    if plan.missing:
+        click.echo(f"left out, for their data is not here: {', '.join(plan.missing)}", err=True)
+    return plan, parsed
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -152,6 +164,7 @@ def run(
     cfg: bool,
     limit: int | None,
     fail_fast: bool,
+    skip_missing: bool,
     no_cache: bool,
     quiet: bool,
     as_json: bool,
@@ -160,7 +173,7 @@ def run(
 
     Exit codes: 0 every cell ok; 1 some cells failed; 2 the request is wrong; 130 interrupted.
     """
-    plan, _ = _planned(overrides, not no_cache)
+    plan, _ = _planned(overrides, not no_cache, skip_missing)
     from adbench.orchestrator import show
     from adbench.orchestrator.display import Style
     from adbench.orchestrator.run import RunOptions, execute, resolve_device, summary
@@ -188,14 +201,20 @@ def run(
 @_cell_flags
 @_guarded
 def sweep(
-    overrides: tuple[str, ...], dry_run: bool, dashboard: bool, no_cache: bool, quiet: bool, as_json: bool
+    overrides: tuple[str, ...],
+    dry_run: bool,
+    dashboard: bool,
+    skip_missing: bool,
+    no_cache: bool,
+    quiet: bool,
+    as_json: bool,
 ) -> int | None:
     """Search the parameters of each method of the suite on validation data, with Ray Tune and Optuna.
 
     The best setting is then run on fresh seeds, and these runs alone enter the leaderboard, as tuned. The same
     command continues after an interruption, and with a larger search.trials= it goes on from there.
     """
-    plan, parsed = _planned(overrides, not no_cache)
+    plan, parsed = _planned(overrides, not no_cache, skip_missing)
     if dry_run:
         from adbench.orchestrator.show_sweep import spaces
 
@@ -287,6 +306,43 @@ def show(what: str, name: str, overrides: tuple[str, ...]) -> int | None:
     return 0
 
 
+@main.group(short_help="Prepare a dataset from its archives, or verify one.")
+def data() -> None:
+    """Datasets on disk: unpack the archives that you have downloaded, and check every file."""
+
+
+@data.command("prepare", short_help="Unpack, arrange and verify a dataset's archives.")
+@click.argument("name")
+@click.argument("words", nargs=-1, metavar="[ARCHIVE ...] [data_root=FOLDER]")
+@click.option("--download", is_flag=True, help="Fetch the archives that have a plain public address.")
+@click.option("--force", is_flag=True, help="Replace the dataset if it was prepared before.")
+@_guarded
+def data_prepare(name: str, words: tuple[str, ...], download: bool, force: bool) -> int | None:
+    """Make the dataset NAME of its archives (zip, tar, gz, xz, bz2), and verify it.
+
+    It goes to data_root/NAME (default: adbench-data/NAME), where `adbench run` finds it; nothing appears there if an
+    archive is broken, unsafe or of something else. Exit codes: 0 all is well; 2 it cannot be prepared, or problems
+    were found.
+    """
+    from adbench.orchestrator.data import run_prepare
+
+    return 0 if run_prepare(name, words, download, force) else USAGE_ERROR
+
+
+@data.command("verify", short_help="Check every file of a dataset.")
+@click.argument("name")
+@click.argument("words", nargs=-1, metavar="[data_root=FOLDER | root=FOLDER]")
+@_guarded
+def data_verify(name: str, words: tuple[str, ...]) -> int | None:
+    """Print every problem of the dataset NAME: unreadable files, masks, wrong numbers, changes since it was prepared.
+
+    Exit codes: 0 none; 2 some, or it is not there.
+    """
+    from adbench.orchestrator.data import run_verify
+
+    return 0 if run_verify(name, words) else USAGE_ERROR
+
+
 @main.command(short_help="List or clear the cache of images and features.")
 @click.argument("what", type=click.Choice(["ls", "clear"]))
 @click.argument("overrides", nargs=-1, metavar="[cache_dir=FOLDER]")
@@ -300,7 +356,7 @@ def cache(what: str, overrides: tuple[str, ...]) -> int | None:
 
 
 @main.command(short_help="What works on this machine, what does not, what to do.")
-@click.argument("overrides", nargs=-1, metavar="[out=FOLDER] [cache_dir=FOLDER]")
+@click.argument("overrides", nargs=-1, metavar="[out=FOLDER] [cache_dir=FOLDER] [data_root=FOLDER]")
 @_guarded
 def doctor(overrides: tuple[str, ...]) -> int | None:
     """Check Python, packages, GPUs, Ray, disk, cache, bundled weights and datasets."""

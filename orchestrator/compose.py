@@ -4,6 +4,7 @@ Hydra's own compose() would treat ``method=`` and ``dataset=`` as config groups,
 several. So the grammar and its parser are Hydra's, the merge is these few lines.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,13 @@ from typing import Any
 from adbench.benchmark_suites.suites import SuiteSyntaxError, UnknownSuiteError, read_suite, suite_names
 from adbench.datasets.errors import RequestError, unknown_name
 from adbench.datasets.parameters import validate
+from adbench.datasets.protocol import Protocol
 from adbench.orchestrator.overrides import Overrides
 from adbench.orchestrator.request import DatasetSpec, MethodSpec, Request, SearchSpec
 
-SETTABLE = set(Request.model_fields) - {"name", "source", "title", "description", "methods", "datasets", "claims"}
+_SUITE_ALONE = {"name", "source", "title", "description", "methods", "datasets", "claims", "references"}
+SETTABLE = set(Request.model_fields) - _SUITE_ALONE
+_PROTOCOL = {field.name for field in dataclasses.fields(Protocol)}
 _SUITES_REMEDY = "`adbench ls suites` lists them; your own suite is a path ending in .yaml"
 
 
@@ -36,6 +40,8 @@ def compose(overrides: Overrides) -> Request:
     content.update(overrides.settings)
     for key in overrides.removed:
         _remove(content, key)
+        if key in _PROTOCOL:  # Set, not unset: the command that repeats a cell must say it again.
+            content[key] = Request.model_fields[key].default
     if overrides.methods is not None:
         content["methods"] = _chosen(overrides.methods, content["methods"])
     if overrides.datasets is not None:

@@ -13,9 +13,9 @@ import psutil
 
 from adbench.datasets.cache import Cache, default_cache_dir
 from adbench.datasets.errors import RequestError
-from adbench.datasets.registry import dataset_class, dataset_names
+from adbench.datasets.registry import dataset_class, dataset_names, open_dataset
 from adbench.orchestrator import environment
-from adbench.orchestrator.keys import DEFAULT_OUT, plain_keys
+from adbench.orchestrator.keys import DEFAULT_OUT, dataset_root, plain_keys
 
 _DISTRIBUTIONS = (
     "torch",
@@ -54,7 +54,7 @@ class Finding:
 
 def examine(arguments: Sequence[str]) -> Iterator[Finding]:
     """Every finding, cheap ones first."""
-    keys = plain_keys(arguments, "out", "cache_dir")
+    keys = plain_keys(arguments, "out", "cache_dir", "data_root")
     yield Finding(True, "adbench", environment.installation())
     for name in _DISTRIBUTIONS:
         version = environment.package_version(name)
@@ -71,7 +71,7 @@ def examine(arguments: Sequence[str]) -> Iterator[Finding]:
     yield _disk("cache", cache)
     used = sum(entry.bytes for entry in Cache(cache).entries())
     yield Finding(True, "cache content", f"{used / 2**20:.1f} MiB in {cache} (`adbench cache clear` empties it)")
-    yield from _datasets()
+    yield from _datasets(keys.get("data_root"))
     yield _try("sorting", _sorting)
     yield _try("GPU", _gpu)
     yield _try("bundled backbone", _backbone)
@@ -87,11 +87,12 @@ def _disk(what: str, folder: Path) -> Finding:
     return Finding(True if free > _LOW_DISK else None, f"{what} folder", seen)
 
 
-def _datasets() -> Iterator[Finding]:
+def _datasets(data_root: str | None) -> Iterator[Finding]:
     for name in dataset_names():
-        kind = dataset_class(name)
+        root = dataset_root(name, None, data_root)
+        takes_root = "root" in dataset_class(name).config_class.model_fields
         try:
-            categories = kind(kind.config_class()).categories()
+            categories = open_dataset(name, {"root": str(root)} if takes_root and root.is_dir() else {}).categories()
             yield Finding(True, f"dataset {name}", f"{len(categories)} categories")
         except RequestError as error:
             yield Finding(None, f"dataset {name}", error.problem, error.remedy or "")

@@ -6,6 +6,7 @@ from pathlib import Path
 from adbench.datasets.errors import RequestError, unknown_name
 
 DEFAULT_OUT = "adbench-results"
+DEFAULT_DATA_ROOT = "adbench-data"
 
 
 def plain_keys(arguments: Sequence[str], *known: str) -> dict[str, str]:
@@ -19,6 +20,16 @@ def plain_keys(arguments: Sequence[str], *known: str) -> dict[str, str]:
             raise unknown_name("key", key, known)
         found[key] = value
     return found
+
+
+def dataset_root(name: str, root: str | None, data_root: str | None) -> Path:
+    """Where a dataset lies, absolute: its ``root`` (default: its name) within ``data_root``.
+
+    Without data_root, a root that is given is relative to the working directory; with neither, the dataset lies where
+    `adbench data prepare` puts it by default.
+    """
+    within = data_root or (DEFAULT_DATA_ROOT if root is None else "")
+    return (Path(within).expanduser() / Path(root or name).expanduser()).absolute()
 
 
 def results_folder(keys: dict[str, str]) -> str:

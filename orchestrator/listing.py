@@ -88,6 +88,7 @@ def _metrics() -> str:
 def _runs(arguments: Sequence[str]) -> str:
     import pandas as pd
 
+    from adbench.reports.protocols import protocol_labels
     from adbench.reports.store import ResultStore
 
     runs = ResultStore(results_folder(plain_keys(arguments, "out"))).runs()
@@ -96,15 +97,17 @@ def _runs(arguments: Sequence[str]) -> str:
             row["run_id"][:12],
             row["method"],
             f"{row['dataset']}/{row['category']}",
+            protocol,
             str(row["seed"]),
             row["budget"],
             row["status"],
             "" if pd.isna(row["metric_version"]) else str(row["metric_version"]),
             "" if pd.isna(row["image_auroc"]) else f"{row['image_auroc']:.3f}",
         )
-        for row in runs.to_dict("records")
+        for row, protocol in zip(runs.to_dict("records"), protocol_labels(runs), strict=True)
     ]
-    return render_table(("run", "method", "data", "seed", "budget", "status", "metric_version", "image AUROC"), rows)
+    heads = ("run", "method", "data", "protocol", "seed", "budget", "status", "metric_version", "image AUROC")
+    return render_table(heads, rows)
 
 
 def _sweeps(arguments: Sequence[str]) -> str:

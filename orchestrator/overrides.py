@@ -17,7 +17,8 @@ _BARE_NAME = re.compile(r"[\w.-]+")
 # What the shell hands us as one word may hold characters that the grammar wants quoted.
 _PATHS = {f"method.{key}" for key in ("weights", "rules", "textures", "teacher_weights", "imagenette")}
 _RANGE = "search.space."
-_FREE_TEXT = {"suite", "out", "data_root", "cache_dir", "address", "dataset.root", *_PATHS}
+_FREE_TEXT = {"suite", "out", "data_root", "cache_dir", "address", *_PATHS}
+_FREE_TEXT |= {"dataset.root", "dataset.table", "dataset.normal"}
 
 
 @dataclass

@@ -3,7 +3,7 @@
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,11 +12,13 @@ from adbench.datasets.base import Dataset
 from adbench.datasets.errors import RequestError, unknown_name
 from adbench.datasets.file_index import hash_path
 from adbench.datasets.parameters import validate
-from adbench.datasets.registry import dataset_class, open_dataset
+from adbench.datasets.protocol import Protocol, follow_protocol
+from adbench.datasets.registry import dataset_class
 from adbench.datasets.splits import Split, make_split
 from adbench.methods.base import MethodConfig
 from adbench.methods.registry import method_class, method_entry
 from adbench.orchestrator.cell import Cell
+from adbench.orchestrator.opening import OpenedData, open_data
 from adbench.orchestrator.overrides import Overrides
 from adbench.orchestrator.reproduce import reproduce_command
 from adbench.orchestrator.request import DatasetSpec, MethodSpec, Request
@@ -32,27 +34,39 @@ class Plan:
     cells: tuple[Cell, ...]
     splits: Mapping[str, Split]
     """Each split by ``dataset-category-hash``, with all anomalies that may be labelled."""
+    missing: tuple[str, ...] = ()
+    """Datasets of the request that are not here and were left out, as asked for."""
 
 
 class _Variant(NamedTuple):
-    """A method with the parameters that suite and overrides give it, and those that they may."""
+    """A method with the parameters that suite and overrides give it, and those that they may.
+
+    ``data`` is what it is for (None: all); ``of_data`` names parameters that the suite chose for just that.
+    """
 
     method: str
     params: dict[str, Any]
     settable: set[str]
+    data: tuple[str, ...] | None
+    of_data: frozenset[str]
+
+    def suits(self, dataset: str, category: str) -> bool:
+        """Whether it is to run there."""
+        return self.data is None or dataset in self.data or f"{dataset}/{category}" in self.data
 
 
-def make_plan(request: Request, overrides: Overrides) -> Plan:
-    """Expand a request into cells.
+def make_plan(request: Request, overrides: Overrides, data: OpenedData | None = None) -> Plan:
+    """Expand a request into cells, over its datasets as ``data`` holds them (None: all are opened here).
 
     Raises RequestError for an unknown name, a wrong parameter, and for all data that is missing or broken at once.
     """
     variants = [variant for spec in request.methods for variant in _variants(spec, overrides)]
     _refuse_fixed(overrides, variants)
-    _refuse_unplaced("method", overrides.method_params, [fields for _, _, fields in variants])
-    opened = _open_all(request, overrides)
-    _refuse_unplaced("dataset", overrides.dataset_params, [set(type(d).config_class.model_fields) for _, d in opened])
-    chosen = [(spec, dataset, _categories(spec, dataset)) for spec, dataset in opened]
+    _refuse_unplaced("method", overrides.method_params, [variant.settable for variant in variants])
+    data = data or open_data(request, overrides)
+    known = [set(dataset_class(spec.name).config_class.model_fields) for spec in request.datasets]
+    _refuse_unplaced("dataset", overrides.dataset_params, known)
+    chosen = [(spec, dataset, _categories(spec, dataset)) for spec, dataset in data.datasets]
     if overrides.categories is not None:
         chosen = _only(chosen, overrides.categories)
     _refuse_broken(chosen)
@@ -60,24 +74,33 @@ def make_plan(request: Request, overrides: Overrides) -> Plan:
     cells: dict[str, Cell] = {}
     for spec, dataset, categories in chosen:
         for category in categories:
-            split = make_split(dataset.samples(category), category, request.split_seed, dataset.split_rule())
+            own = [variant for variant in variants if variant.suits(spec.name, category)]
+            base = make_split(dataset.samples(category), category, request.split_seed, dataset.split_rule())
+            split = follow_protocol(base, request.protocol, category, request.split_seed)
             splits[f"{spec.name}-{category}-{split.hash}"] = split
-            for cell in _cells_of(spec.name, dataset, category, split, request, variants):
+            for cell in _cells_of(spec.name, dataset, category, base, split, request, own):
                 cells.setdefault(cell.run_id, cell)
+    if not cells:
+        raise RequestError(
+            f"no chosen method is for {', '.join(spec.name for spec, _, _ in chosen)}",
+            remedy="choose among the suite's own datasets, or another suite",
+        )
     _refuse_ambiguous_claims(request, tuple(cells.values()))
-    return Plan(request, tuple(cells.values()), splits)
+    return Plan(request, tuple(cells.values()), splits, data.missing)
 
 
 def _cells_of(
     name: str,
     dataset: Dataset,
     category: str,
+    base: Split,
     split: Split,
     request: Request,
     variants: list[_Variant],
 ) -> Iterator[Cell]:
     """The cells of one category, one seed after the other, so that methods can be compared early."""
     modality = dataset.modality(category)
+    protocol = _in_effect(request.protocol, base, split)
     data = {
         "dataset": name,
         "dataset_params": dataset.config.model_dump(mode="json"),
@@ -86,6 +109,8 @@ def _cells_of(
         "fingerprint": dataset.fingerprint(category),
         "split_seed": request.split_seed,
         "split_hash": split.hash,
+        "protocol": protocol,
+        "base_split_hash": base.hash if protocol.asked() else None,
     }
     templates = [
         _template(data, dataset, request, variant, label)
@@ -93,6 +118,11 @@ def _cells_of(
     ]
     for seed, template in itertools.product(request.seeds, templates):
         yield Cell(**{**template, "seed": seed, "command": f"{template['command']} seed={seed}"})
+
+
+def _in_effect(protocol: Protocol, base: Split, split: Split) -> Protocol:
+    """The protocol without the leave to take from test where nothing was taken: the cells are the same."""
+    return protocol if split.test != base.test else replace(protocol, noise_from_test=False)
 
 
 def _template(
@@ -107,7 +137,7 @@ def _template(
         "method": method,
         "method_version": method_class(method).version,
         "params": config.model_dump(mode="json"),
-        "preset": _preset(config, request, dataset, category),
+        "preset": _preset(config, request, dataset, category, variant.of_data),
         "budget": request.budget,
         "image_size": request.pixels(),
         "workers": request.workers_per_lane,
@@ -124,16 +154,20 @@ def _variants(spec: MethodSpec, overrides: Overrides) -> Iterator[_Variant]:
     settable = set(method_class(spec.name).config_class.model_fields) - set(entry.fixed)
     for key in set(spec.params) & set(entry.fixed):
         raise RequestError(f"method '{spec.name}' fixes {key}={entry.fixed[key]}", remedy="drop it, or take another")
+    for place in spec.data or ():
+        dataset_class(place.partition("/")[0])  # RequestError for a name that no dataset has: it would fit nowhere.
     swept = {key: values for key, values in overrides.method_params.items() if key in settable}
     for combination in itertools.product(*swept.values()):
-        yield _Variant(spec.name, {**spec.params, **dict(zip(swept, combination, strict=True))}, settable)
+        params = {**spec.params, **dict(zip(swept, combination, strict=True))}
+        of_data = frozenset(spec.params if spec.data else ()) - set(swept)
+        yield _Variant(spec.name, params, settable, spec.data, of_data)
 
 
 def _labels(variants: list[_Variant]) -> list[str]:
     """For each variant, the parameters in which it differs from others of its method."""
     labels = []
-    for method, params, _ in variants:
-        others = [other for name, other, _ in variants if name == method]
+    for method, params, *_ in variants:
+        others = [other.params for other in variants if other.method == method]
         keys = dict.fromkeys(key for other in others for key in other)
         differ = [key for key in keys if any(other.get(key) != others[0].get(key) for other in others)]
         labels.append(", ".join(f"{key}={params.get(key, 'default')}" for key in differ))
@@ -156,17 +190,19 @@ def _method_config(
     return config
 
 
-def _preset(config: MethodConfig, request: Request, dataset: Dataset, category: str) -> tuple[str, ...]:
-    """Names of the parameters that have the value which the method would choose itself."""
+def _preset(
+    config: MethodConfig, request: Request, dataset: Dataset, category: str, of_data: frozenset[str]
+) -> tuple[str, ...]:
+    """Names of the parameters that follow the data: their value is the method's own choice, or the suite's for it."""
     expected = type(config)(**type(config).suited(request.budget, dataset, category))
     chosen, own = config.model_dump(), expected.model_dump()
-    return tuple(sorted(name for name in chosen if chosen[name] == own[name]))
+    return tuple(sorted(name for name in chosen if chosen[name] == own[name] or name in of_data))
 
 
 def _refuse_fixed(overrides: Overrides, variants: list[_Variant]) -> None:
     """A parameter that every chosen method fixes cannot be set."""
     for key in overrides.method_params:
-        fixed = {name: method_entry(name).fixed for name, _, _ in variants}
+        fixed = {variant.method: method_entry(variant.method).fixed for variant in variants}
         if all(key in values for values in fixed.values()):
             name, values = next(iter(fixed.items()))
             raise RequestError(
@@ -193,31 +229,6 @@ def _refuse_ambiguous_claims(request: Request, cells: tuple[Cell, ...]) -> None:
                 f"claim '{text}': several cells of {side.method} {side.params} in one category and seed",
                 remedy="give the claim's side the parameters that tell them apart",
             )
-
-
-def _open_all(request: Request, overrides: Overrides) -> list[tuple[DatasetSpec, Dataset]]:
-    opened, problems = [], []
-    for spec in request.datasets:
-        fields = dataset_class(spec.name).config_class.model_fields
-        placed = {key: value for key, value in overrides.dataset_params.items() if key in fields}
-        params = _with_absolute_root({**spec.params, **placed}, "root" in fields, spec.name, request.data_root)
-        try:
-            opened.append((spec, open_dataset(spec.name, params)))
-        except RequestError as error:
-            problems.append(error)
-    if len(problems) == 1:
-        raise problems[0]
-    if problems:
-        raise RequestError("\n".join("\n".join(problem.lines()) for problem in problems))
-    return opened
-
-
-def _with_absolute_root(params: dict[str, Any], takes_root: bool, name: str, data_root: str | None) -> dict[str, Any]:
-    """A dataset's root within data_root= where given (default: its name); absolute, for workers change directory."""
-    if not takes_root or (params.get("root") is None and data_root is None):
-        return params
-    root = Path(data_root or "") / Path(str(params.get("root") or name)).expanduser()
-    return {**params, "root": str(root.absolute())}
 
 
 def _categories(spec: DatasetSpec, dataset: Dataset) -> tuple[str, ...]:

@@ -27,6 +27,10 @@ class CellFacts(TypedDict):
     metric_version: int
     dataset_fingerprint: str
     split_hash: str
+    base_split_hash: str | None
+    n_normal: int | None
+    noise: float | None
+    noise_source: str | None
     sweep_id: str | None
     selection: Literal["none", "val", "test"]
     command: str
@@ -57,6 +61,10 @@ def cell_facts(cell: Cell) -> CellFacts:
         metric_version=cell.metric_version,
         dataset_fingerprint=cell.fingerprint,
         split_hash=cell.split_hash,
+        base_split_hash=cell.base_split_hash,
+        n_normal=cell.protocol.n_normal,
+        noise=cell.protocol.noise or None,
+        noise_source=cell.protocol.noise_source,
         sweep_id=cell.sweep_id,
         selection=cell.selection,
         command=cell.command,

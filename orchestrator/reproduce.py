@@ -1,5 +1,6 @@
 """The command line that repeats a cell."""
 
+import dataclasses
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,7 @@ def reproduce_command(
         f"budget={request.budget}",
         f"image_size={request.pixels()}",
         f"split_seed={request.split_seed}",
+        *[f"{key}={hydra_value(value)}" for key, value in _protocol(request).items()],
         *([f"workers_per_lane={request.workers_per_lane}"] if request.workers_per_lane != 1 else []),
         *([f"cpus_per_lane={request.cpus_per_lane}"] if request.cpus_per_lane != 1 else []),
         *_differences("method", config, expected.model_dump(), _set_by_suite(request.methods, method)),
@@ -46,6 +48,12 @@ def reproduce_command(
         ),
     ]
     return "adbench run " + " ".join(shlex.quote(word) for word in words)
+
+
+def _protocol(request: Request) -> dict[str, Any]:
+    """The protocol's keys that are not at their default, or that the suite may set to something else."""
+    chosen = dataclasses.asdict(request.protocol)
+    return {key: chosen[key] for key in chosen if key in request.model_fields_set}
 
 
 def _set_by_suite(specs: Sequence[MethodSpec | DatasetSpec], name: str) -> set[str]:

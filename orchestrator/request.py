@@ -5,6 +5,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from adbench.benchmark_suites.claims import Claim
+from adbench.benchmark_suites.references import Reference
+from adbench.datasets.protocol import Protocol
 from adbench.reports.schema import METRIC_COLUMNS
 
 Budget = Literal["smoke", "quick", "full"]
@@ -16,10 +18,14 @@ class _Frozen(BaseModel):
 
 
 class MethodSpec(_Frozen):
-    """A method of the suite, with the parameters that differ from its defaults."""
+    """A method of the suite, with the parameters that differ from its defaults.
+
+    ``data`` are the datasets and categories (DATASET/CATEGORY) that it is for; None: all.
+    """
 
     name: str
     params: dict[str, Any] = Field(default_factory=dict)
+    data: tuple[str, ...] | None = None
 
 
 class DatasetSpec(_Frozen):
@@ -78,6 +84,7 @@ class Request(_Frozen):
     methods: tuple[MethodSpec, ...] = Field(min_length=1)
     datasets: tuple[DatasetSpec, ...] = Field(min_length=1)
     claims: tuple[Claim, ...] = ()
+    references: tuple[Reference, ...] = ()
     search: SearchSpec = SearchSpec()
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1, description="training seeds")
     budget: Budget = Field(
@@ -87,10 +94,17 @@ class Request(_Frozen):
         default=None, ge=32, le=4096, description="pixels a side (default: 64 smoke, 128 quick, 256 full)"
     )
     split_seed: int = Field(default=0, ge=0, description="seed of the splits that adbench makes")
+    n_normal: int | None = Field(default=None, ge=1, description="few-shot: normal training images (default: all)")
+    noise: float = Field(
+        default=0.0, ge=0.0, lt=0.5, description="share of the training images that are anomalies taken for normal"
+    )
+    noise_from_test: bool = Field(
+        default=False, description="noise may take from test, where the labelled pool does not suffice"
+    )
     rank_by: str = Field(default="image_auroc", description="metric that ranks the leaderboard")
 
     out: str = Field(default="adbench-results", min_length=1, description="results folder, or its s3:// or gs:// URL")
-    data_root: str | None = Field(default=None, description="folder of the datasets that need one")
+    data_root: str | None = Field(default=None, description="folder of the datasets (default: adbench-data)")
     cache_dir: str | None = Field(default=None, description="cache of decoded images and features (default: user's)")
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: CUDA where there is one")
     launcher: Literal["ray", "inprocess"] = Field(default="ray", description="inprocess: one by one, for debugging")
@@ -131,6 +145,13 @@ class Request(_Frozen):
             raise ValueError("whole numbers, not true or false")
         return seeds
 
+    @field_validator("noise_from_test")
+    @classmethod
+    def _some_noise(cls, from_test: bool, info: ValidationInfo) -> bool:
+        if from_test and info.data.get("noise") == 0.0:
+            raise ValueError("false with noise=0; true with noise=0.1, for instance")
+        return from_test
+
     @field_validator("rank_by")
     @classmethod
     def _known_metric(cls, name: str) -> str:
@@ -159,6 +180,11 @@ class Request(_Frozen):
         if workers > 1 and gpus % 1:  # NCCL refuses two workers on one GPU.
             raise ValueError(f"a whole number with workers_per_lane={workers}; a fraction with workers_per_lane=1")
         return gpus
+
+    @property
+    def protocol(self) -> Protocol:
+        """What is asked of the training images."""
+        return Protocol(self.n_normal, self.noise, self.noise_from_test)
 
     def pixels(self) -> int:
         """The side of the images that methods see."""

@@ -17,6 +17,7 @@ import pandas as pd
 
 from adbench.datasets.cache import default_cache_dir
 from adbench.datasets.errors import RequestError
+from adbench.datasets.registry import dataset_class
 from adbench.datasets.splits import SPLIT_COLUMNS
 from adbench.orchestrator.cell import Cell
 from adbench.orchestrator.display import Style, Tally, format_seconds, make_display
@@ -28,7 +29,7 @@ from adbench.orchestrator.run_cell import Surroundings
 from adbench.reports.claims import Verdict, verdicts
 from adbench.reports.errors import StoreError
 from adbench.reports.page import render_page
-from adbench.reports.schema import PlannedCell, SuitePlan
+from adbench.reports.schema import MissingDataset, PlannedCell, PublishedValue, SuitePlan
 from adbench.reports.store import ResultStore
 
 if TYPE_CHECKING:  # Ray takes seconds to import.
@@ -57,6 +58,8 @@ class Outcome:
     not_run: int
     notes: tuple[tuple[str, int], ...]
     """Warnings that runs gave, each with the number of runs."""
+    left_out: tuple[str, ...]
+    """Datasets of the suite that are not here."""
     page: Path
     claims: tuple[Verdict, ...]
     seconds: float
@@ -174,6 +177,7 @@ def execute(plan: Plan, options: RunOptions) -> Outcome:
         failures=tuple(recorder.failures),
         not_run=len(plan.cells) - already - recorder.tally.done,
         notes=tuple(recorder.notes.most_common()),
+        left_out=plan.missing,
         page=page,
         claims=judged,
         seconds=time.monotonic() - began,
@@ -199,6 +203,7 @@ def summary(outcome: Outcome) -> list[str]:
     lines = [f"{', '.join(counts)} in {format_seconds(outcome.seconds)}"]
     lines += [f"  FAILED {label}: {reason}" for label, reason in outcome.failures]
     lines += [f"  note ({count} run(s)): {text}" for text, count in outcome.notes]
+    lines += [f"  not here, left out: {', '.join(outcome.left_out)}"] if outcome.left_out else []
     lines += [f"  {verdict.claim.kind}: {verdict.line}" for verdict in outcome.claims]
     return [*lines, f"leaderboard: {outcome.page}"]
 
@@ -263,7 +268,22 @@ def _suite_plan(plan: Plan) -> SuitePlan:
         for cell in plan.cells
     )
     request = plan.request
-    return SuitePlan(name=request.name, title=request.title, rank_by=request.rank_by, cells=tuple(cells))
+    return SuitePlan(
+        name=request.name,
+        title=request.title,
+        rank_by=request.rank_by,
+        cells=tuple(cells),
+        published=tuple(
+            PublishedValue(**{**reference.model_dump(), "category": reference.category or ""})
+            for reference in request.references
+        ),
+        missing=tuple(_missing(name) for name in plan.missing),
+    )
+
+
+def _missing(name: str) -> MissingDataset:
+    record = dataset_class(name).record
+    return MissingDataset(name=name, title=record.title, home=record.home, licence=record.licence)
 
 
 def write_splits(plan: Plan, todo: list[Cell], store: ResultStore) -> None:

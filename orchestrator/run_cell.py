@@ -22,6 +22,7 @@ from adbench.datasets.base import ROLES, Dataset, Role
 from adbench.datasets.cache import Cache
 from adbench.datasets.file_index import hash_path, kept_in
 from adbench.datasets.imageset import ImageSet
+from adbench.datasets.protocol import Protocol, follow_protocol, n_hidden, seen_as_normal, shortfalls
 from adbench.datasets.registry import open_dataset
 from adbench.datasets.splits import Split, choose_labelled, labelled_wanted, make_split
 from adbench.methods.base import Context, Method, Prediction
@@ -93,8 +94,9 @@ def run_cell(
     status: Literal["ok", "failed"] = "ok"
     error = None
     memory = _PeakMemory(surroundings.device)
+    folder = Path(surroundings.cache_dir) if surroundings.cache_dir else None
     try:
-        with memory, kept_in(Path(surroundings.cache_dir) if surroundings.cache_dir else None):
+        with memory, kept_in(folder, cell.image_size):
             _execute(cell, surroundings, report, group, progress)
     except Exception as failure:  # Whatever a method raises is a recorded row, not a lost suite.
         status, error = "failed", _explain(failure)
@@ -135,13 +137,16 @@ def _execute(cell: Cell, surroundings: Surroundings, report: Report, group: Lane
         if hash_path(path) != cell.files[key]:
             raise RuntimeError(f"method.{key}={path} is not as it was when the plan was made: run the command again")
     split = make_split(dataset.samples(cell.category), cell.category, cell.split_seed, dataset.split_rule())
+    split = follow_protocol(split, cell.protocol, cell.category, cell.split_seed)
     split = choose_labelled(split, *config.labelled_request(), cell.category, cell.split_seed)
-    _note_split(split, config.labelled_request()[0], progress)
+    progress.notes.extend(dataset.notes(cell.category))
+    _note_split(split, cell.protocol, config.labelled_request()[0], progress)
     cache = Cache(Path(surroundings.cache_dir) if surroundings.cache_dir else None)
     judged: tuple[EvalSplit, ...] = ("val",) if cell.watch and not cell.watch.test else EVAL_SPLITS
     roles: tuple[Role, ...] = ("train", "labelled", *(judged if group.leads else ()))
+    shown = {role: split.of(role) for role in roles} | {"train": seen_as_normal(split.train)}
     sets: dict[str, ImageSet] = {
-        role: ImageSet(dataset, cell.category, split.of(role), cell.image_size, cache) for role in roles
+        role: ImageSet(dataset, cell.category, samples, cell.image_size, cache) for role, samples in shown.items()
     }
     _note_copies(sets, progress)
     judge = Judge(dataset, cell.category, device=torch.device(surroundings.device), threads=surroundings.threads)
@@ -202,13 +207,14 @@ def _evaluate(
         progress.gallery = keep_gallery(judge, sets["test"], predictions["test"])
 
 
-def _note_split(split: Split, ratio: float, progress: _Progress) -> None:
+def _note_split(split: Split, protocol: Protocol, ratio: float, progress: _Progress) -> None:
     counts = {f"n_{role}": len(split.of(role)) for role in ROLES}
-    progress.facts.update(counts)
+    progress.facts.update(counts, n_hidden=n_hidden(split) if protocol.noise else None)
+    progress.notes.extend(shortfalls(split, protocol))
     for label, what in ((0, "normal"), (1, "anomalous")):
         if not any(sample.label == label for sample in split.test):
             progress.notes.append(f"test holds no {what} images: metrics that need both kinds are null")
-    if len(split.train) < _FEW:
+    if len(split.train) < _FEW and protocol.n_normal is None:
         progress.notes.append(f"only {len(split.train)} training images: expect little of the results")
     wanted = labelled_wanted(len(split.train), ratio)
     got = len(split.labelled)

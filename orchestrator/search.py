@@ -18,6 +18,7 @@ from adbench.orchestrator.request import SearchSpec
 from adbench.orchestrator.search_space import Space, encoded, grid_size, space_of
 from adbench.orchestrator.trial import with_params
 from adbench.reports.entries import trials
+from adbench.reports.protocols import protocol_label, protocol_labels
 from adbench.reports.schema import COSTS, METRIC_COLUMNS, VAL_METRIC_COLUMNS
 
 Mode = Literal["min", "max"]
@@ -76,7 +77,8 @@ def searches(plan: Plan, fixed: Mapping[str, Sequence[Any]]) -> tuple[Search, ..
             "spec": spec.model_dump(include={"sampler", "scheduler", "objective", "seed"}),
         }
         digest = hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:10]
-        found.append(Search(method, f"{plan.request.name}-{method}-{digest}", cells, space, spec, base))
+        suite = plan.request.name.replace("/", "-")  # Ray Tune makes a folder of the id.
+        found.append(Search(method, f"{suite}-{method}-{digest}", cells, space, spec, base))
     return tuple(found)
 
 
@@ -97,6 +99,9 @@ def first_settings(search: Search, runs: pd.DataFrame) -> list[dict[str, Any]]:
     places = {(cell.dataset, cell.category) for cell in search.cells}
     like = runs[(runs["status"] == "ok") & (runs["method"] == search.method)]
     like = like[like["budget"] == search.cells[0].budget]
+    protocol = search.cells[0].protocol
+    same = protocol_label(protocol.n_normal, protocol.noise or None)
+    like = like[protocol_labels(like) == same]
     like = like[[place in places for place in zip(like["dataset"], like["category"], strict=True)]]
     if search.spec.warm_start and objective in like and len(like):
         means = like.groupby("params")[objective].agg(["mean", "count"])

@@ -85,6 +85,7 @@ def outcome_json(outcome: Outcome) -> str:
             "already_recorded": outcome.already,
             "failed": [{"cell": label, "error": reason} for label, reason in outcome.failures],
             "not_run": outcome.not_run,
+            "left_out": outcome.left_out,
             "page": str(outcome.page),
             "claims": [
                 {"claim": verdict.claim.text, "kind": verdict.claim.kind, "metric": verdict.metric}
@@ -176,8 +177,15 @@ def _suite(name: str) -> str:
         content = read_suite(name)
     except UnknownSuiteError:
         raise unknown_name("suite", name, suite_names(), remedy="`adbench ls suites` lists them") from None
-    text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    text: str = yaml.dump(content, Dumper=_InFull, sort_keys=False, allow_unicode=True)
     return text.rstrip()
+
+
+class _InFull(yaml.SafeDumper):
+    """Writes what several places of a suite share in each of them, not as an alias."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 def _run(name: str, arguments: Sequence[str]) -> str:

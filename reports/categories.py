@@ -9,13 +9,16 @@ from typing import Any
 
 import pandas as pd
 
+from adbench.reports.protocols import labels_of_own_tests, protocol_labels
+
 
 @dataclass(frozen=True)
 class Category:
     """The unit a model is trained on, at one image size; its ``label`` says all that tells it from others.
 
     These are the dataset's parameters where runs differ in them, the folder's last parts where folders with
-    other content have a category of this name, and the image size where several occur within a budget.
+    other content have a category of this name, the image size where several occur within a budget, and the protocol
+    where images left test for it.
     """
 
     dataset: str
@@ -57,6 +60,7 @@ class _Data:
     category: str
     content: int
     size: int | None
+    protocol: str
 
 
 def place_runs(runs: pd.DataFrame) -> tuple[pd.Series, tuple[Category, ...]]:
@@ -66,14 +70,15 @@ def place_runs(runs: pd.DataFrame) -> tuple[pd.Series, tuple[Category, ...]]:
     same one. Folders that never had one in common hold different categories, whatever their names.
     """
     columns = ["dataset", "dataset_params", "category", "image_size", "dataset_fingerprint"]
-    keys = list(runs[columns].astype(object).where(runs[columns].notna(), None).itertuples(index=False, name=None))
+    told = runs[columns].astype(object).where(runs[columns].notna(), None).assign(protocol=labels_of_own_tests(runs))
+    keys = list(told.itertuples(index=False, name=None))
     content, folders = _contents(dict.fromkeys(keys))
     data: dict[tuple[Any, ...], _Data] = {}
     for key in dict.fromkeys(keys):
-        dataset, text, category, size, _ = key
+        dataset, text, category, size, _, protocol = key
         params, root = _without_root(text)
         number = content[dataset, params, category][root]
-        data[key] = _Data(dataset, params, category, number, None if size is None else int(size))
+        data[key] = _Data(dataset, params, category, number, None if size is None else int(size), protocol)
     own = [data[key] for key in keys]
     modality = dict(zip(own, runs["modality"], strict=True))  # of the latest run
     labels = _labels(own, runs["budget"].tolist(), folders)
@@ -87,11 +92,15 @@ def outdated(runs: pd.DataFrame) -> pd.Series:
     """Which of ``runs`` (oldest first, with ``place``) are not of the newest data and metrics of their category.
 
     The newest data are those of the latest run in the budget; of the runs on them, those that have the
-    largest metric version count. A failed run may have no metric version.
+    largest metric version count. A failed run may have no metric version. Runs under different protocols have
+    different splits, made of one: that one is compared, and within a protocol the split itself.
     """
     where = [runs["budget"], runs["place"]]
-    data = runs["dataset_fingerprint"].fillna("") + " " + runs["split_hash"].fillna("")
+    split = runs["split_hash"].fillna("")
+    base = runs["base_split_hash"].where(runs["base_split_hash"].notna(), split)
+    data = runs["dataset_fingerprint"].fillna("") + " " + base
     same = data == data.groupby(where).transform("last")
+    same &= split == split.groupby([*where, protocol_labels(runs)]).transform("last")
     version = pd.to_numeric(runs["metric_version"]).astype("Float64").fillna(-1).astype(float)
     newest = version.where(same).groupby(where).transform("max")
     return ~same | ((runs["status"] == "ok") & (version < newest))
@@ -109,7 +118,7 @@ def _contents(
 ) -> tuple[dict[tuple[Any, ...], dict[str, int]], dict[tuple[Any, ...], list[str]]]:
     """For each dataset, parameters and category: the content's number by folder, and a folder of each number."""
     groups: dict[tuple[Any, ...], list[tuple[dict[str, None], set[str]]]] = {}
-    for dataset, text, category, _, fingerprint in keys:
+    for dataset, text, category, _, fingerprint, _ in keys:
         params, root = _without_root(text)
         known = groups.setdefault((dataset, params, category), [])
         touching = [one for one in known if root in one[0] or fingerprint in one[1]]
@@ -150,6 +159,7 @@ def _labels(own: list[_Data], budgets: list[str], folders: dict[tuple[Any, ...],
             spelled(dict(one.params), varied[one.dataset]),
             ends[one.content] if len(ends) > 1 else "",
             f"{'unknown' if one.size is None else one.size} px" if one in sized else "",
+            one.protocol,
         ]
         labels[one] = " · ".join(filter(None, parts))
     return labels

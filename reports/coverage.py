@@ -7,6 +7,7 @@ from typing import cast
 import pandas as pd
 
 from adbench.reports.leaderboard import OLDER, Leaderboard
+from adbench.reports.schema import MissingDataset
 
 LONGEST_ERROR = 6000  # characters kept of one traceback: its beginning and its end
 MOST_ERRORS = 40  # tracebacks kept; the others are in the run table
@@ -42,6 +43,7 @@ class Coverage:
     """``missing``: cells that other methods of the budget have; ``planned``: cells that no run was recorded of.
 
     ``older``: runs that do not count, for their category has newer data; ``notes``: warnings of the runs.
+    ``not_here``: datasets that were left out, for their data was not there, each with the suite that has it.
     """
 
     failures: tuple[Failure, ...]
@@ -49,6 +51,7 @@ class Coverage:
     planned: tuple[Remark, ...]
     older: tuple[Remark, ...]
     notes: tuple[Remark, ...]
+    not_here: tuple[tuple[MissingDataset, str], ...]
     n_failed: int
     n_missing: int
     n_planned: int
@@ -182,6 +185,7 @@ def build_coverage(board: Leaderboard) -> Coverage:
         planned=_planned(board),
         older=_older(board, older),
         notes=_notes(board, current),
+        not_here=tuple((dataset, plan.name) for plan in board.plans for dataset in plan.missing),
         n_failed=int((current["status"] == "failed").sum()),
         n_missing=n_missing,
         n_planned=len({cell.run_id for plan in board.plans for cell in plan.cells} - set(runs["run_id"])),

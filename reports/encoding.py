@@ -25,7 +25,9 @@ from adbench.reports.schema import (
     Gallery,
     GalleryCase,
     ImageScores,
+    MissingDataset,
     PlannedCell,
+    PublishedValue,
     RunRecord,
     RunResult,
     SearchRecord,
@@ -34,7 +36,7 @@ from adbench.reports.schema import (
     TrainingMaps,
 )
 
-_Kind = TypeVar("_Kind", PlannedCell, SuitePlan, SearchRecord)
+_Kind = TypeVar("_Kind", PlannedCell, PublishedValue, MissingDataset, SuitePlan, SearchRecord)
 
 
 def runs_bytes(record: RunRecord) -> bytes:
@@ -209,8 +211,12 @@ def load_plan(data: bytes) -> SuitePlan:
     parsed = json.loads(data)
     if not isinstance(parsed, dict) or not isinstance(parsed.get("cells"), list):
         raise ValueError("This is no plan of a suite.")
-    cells = tuple(_checked(PlannedCell, cell) for cell in parsed["cells"])
-    return _checked(SuitePlan, {**parsed, "cells": cells})
+    lists = {
+        "cells": _each(PlannedCell, parsed["cells"]),
+        "published": _each(PublishedValue, parsed.get("published", [])),  # plans of earlier versions have none
+        "missing": _each(MissingDataset, parsed.get("missing", [])),
+    }
+    return _checked(SuitePlan, {**parsed, **lists})
 
 
 def search_bytes(search: SearchRecord) -> bytes:
@@ -225,6 +231,12 @@ def load_search(data: bytes) -> SearchRecord:
         raise ValueError("This is no search.")
     listed = {key: tuple(value) if isinstance(value, list) else value for key, value in parsed.items()}
     return _checked(SearchRecord, listed)
+
+
+def _each(kind: type[_Kind], found: Any) -> tuple[_Kind, ...]:
+    if not isinstance(found, list):
+        raise ValueError(f"{found!r} is no list of {kind.__name__}.")
+    return tuple(_checked(kind, values) for values in found)
 
 
 def _checked(kind: type[_Kind], values: Any) -> _Kind:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from adbench.reports.categories import Category, differing, outdated, parameters, place_runs, spelled
+from adbench.reports.protocols import protocol_labels
 from adbench.reports.schema import SearchRecord
 
 _SELECTION = {"none": "", "val": "tuned on val", "test": "tuned on test"}
@@ -14,11 +15,12 @@ _SELECTION = {"none": "", "val": "tuned on val", "test": "tuned on test"}
 
 @dataclass(frozen=True)
 class Entry:
-    """A row of the leaderboard: a method under one choice of those parameters that were varied in its budget.
+    """A row of the leaderboard: a method under one protocol, and one choice of those parameters that were varied in
+    its budget.
 
-    ``settings`` spells that choice out and is empty where nothing was varied. ``versions`` are the method's
-    versions among the runs that count; more than one makes the row a mixture, and the page says so. ``search`` says
-    what it cost to find the settings, where a search did.
+    ``settings`` spells both out; it is empty where nothing was varied and no protocol asked for. ``versions`` are the
+    method's versions among the runs that count; more than one makes the row a mixture, and the page says so.
+    ``search`` says what it cost to find the settings, where a search did.
     """
 
     label: str
@@ -92,7 +94,7 @@ def _surpassed(runs: pd.DataFrame, searches: Mapping[str, SearchRecord]) -> pd.S
 def _rows(
     runs: pd.DataFrame, older: pd.Series, categories: tuple[Category, ...]
 ) -> tuple[pd.Series, list[tuple[str, str, str]]]:
-    """The row of each run as an index into the rows: (method, selection, settings).
+    """The row of each run as an index into the rows: (method, selection, settings). Protocols never share one.
 
     Parameters without a setting of their own follow the budget and the data. So what differs between runs of one
     method, selection and budget was varied, and makes rows of their own, if it does so within a category; or within a
@@ -105,15 +107,13 @@ def _rows(
         names = varied.setdefault((str(key[0]), str(key[1]), str(key[2])), set())
         names |= _varied_within(own, "place")
         names |= _varied_within(own, "modality") & _set_by_somebody(own)
-    keys = list(texts[["method", "selection", "budget", "params"]].itertuples(index=False, name=None))
-    rows = {
-        (method, selection, budget, params): (
-            method,
-            selection,
-            spelled(parameters(params), varied.get((method, selection, budget), ())),
-        )
-        for method, selection, budget, params in dict.fromkeys(keys)
-    }
+    columns = [*(texts[name] for name in ("method", "selection", "budget", "params")), protocol_labels(runs)]
+    keys = list(zip(*columns, strict=True))
+    rows = {}
+    for key in dict.fromkeys(keys):
+        method, selection, budget, params, protocol = map(str, key)
+        choice = spelled(parameters(params), varied.get((method, selection, budget), ()))
+        rows[key] = (method, selection, ", ".join(filter(None, [choice, protocol])))
     order = sorted(set(rows.values()))
     position = {row: index for index, row in enumerate(order)}
     return pd.Series([position[rows[key]] for key in keys], index=runs.index, dtype="int64"), order

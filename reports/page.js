@@ -169,6 +169,32 @@ function methodName(entry) {
   return cell;
 }
 
+// What others have published: beside the runs of that dataset, in no rank, interval or mark of the best.
+
+function publishedHere(part) {
+  const datasets = model.slices.filter((one) => one.budget === part.budget && one.dataset !== null &&
+    (part.modality === null || one.modality === part.modality)).map((one) => one.dataset);
+  const dataset = part.dataset ?? (datasets.length === 1 ? datasets[0] : null);
+  return model.published.filter((one) => one.dataset === dataset);
+}
+
+function publishedRow(one, all) {
+  const name = el("th", { scope: "row", title: one.source }, one.method,
+    el("span", { className: "chip", textContent: "published" }),
+    el("span", { className: "sub wrap", textContent: one.category ? `${one.dataset}/${one.category}` : `${one.dataset}, all categories` }));
+  const values = all.slice(1).map(({ key }) => el("td", { textContent: key in one.values ? percent(one.values[key]) : "" }));
+  return el("tr", { className: "apart published" }, name, ...values);
+}
+
+function drawPublishedNote() {
+  const sources = [...new Set(publishedHere(slice()).map((one) => `${one.method}: ${one.source}`))];
+  byId("published-note").hidden = !byId("published").checked;
+  byId("published-note").textContent = sources.length
+    ? "Published values are quoted, not measured here: other splits, sizes, weights and metric code may lie behind them. They are " +
+      `never ranked. ${sources.join("; ")}.`
+    : `Published values are of single datasets: choose one above (${[...new Set(model.published.map((one) => one.dataset))].join(", ")}).`;
+}
+
 function drawHeadline() {
   const part = slice();
   const all = columns(part);
@@ -185,12 +211,15 @@ function drawHeadline() {
   const apart = part.not_compared.map(([entry, reason]) =>
     el("tr", { className: "apart" }, methodName(entry), el("td", { className: "words", colSpan: all.length - 1, textContent: `not compared: ${reason}` })),
   );
+  const published = byId("published").checked ? publishedHere(part).map((one) => publishedRow(one, all)) : [];
   byId("headline").replaceChildren(
     el("caption", { className: "hidden", textContent: "Methods with their mean metrics, ranks and costs" }),
     el("thead", {}, el("tr", {}, ...all.map(header))),
     el("tbody", {}, ...body),
     ...(apart.length ? [el("tbody", {}, ...apart)] : []),
+    ...(published.length ? [el("tbody", {}, ...published)] : []),
   );
+  drawPublishedNote();
 }
 
 function drawScope() {
@@ -277,6 +306,8 @@ async function start() {
       draw();
     });
   }
+  byId("published-choice").hidden = !model.published.length;
+  byId("published").addEventListener("change", drawHeadline);
   byId("cost-axis").addEventListener("change", (event) => {
     state.cost = event.target.value;
     drawFigures();

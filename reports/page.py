@@ -184,7 +184,20 @@ def _model(board: Leaderboard) -> dict[str, Any]:
         "costs": COSTS,
         "most_ranked": MOST_METHODS,
         "slices": [_slice(part) for part in board.slices],
+        "published": _published(board),
     }
+
+
+def _published(board: Leaderboard) -> list[dict[str, Any]]:
+    """What others have published of the datasets of the suites shown: a row for each method, category and source."""
+    rows: dict[tuple[str, str, str, str], dict[str, float]] = {}
+    for plan in board.plans:
+        for one in plan.published:
+            rows.setdefault((one.method, one.dataset, one.category, one.source), {})[one.metric] = one.value
+    return [
+        {"method": method, "dataset": dataset, "category": category, "source": source, "values": values}
+        for (method, dataset, category, source), values in rows.items()
+    ]
 
 
 def _slice(part: Slice) -> dict[str, Any]:

@@ -61,10 +61,14 @@ class RunRecord:
     metrics: dict[str, float | None] = field(default_factory=dict)
     metric_version: int | None = None
     pixel_error_bound: float | None = None  # exact pixel metrics lie within this of the stated; 0: they are exact
-    n_train: int | None = None
+    n_train: int | None = None  # with n_hidden
     n_labelled: int | None = None
     n_val: int | None = None
     n_test: int | None = None
+    n_normal: int | None = None  # asked for: how many normal images to train on; null: all
+    noise: float | None = None  # asked for: the share of training images that are hidden anomalies; null: none
+    noise_source: str | None = None  # "labelled", or "test": some of them left test; null without noise
+    n_hidden: int | None = None  # anomalies among the n_train that were taken for normal; null without noise
     image_size: int | None = None
     fit_seconds: float | None = None
     predict_ms_per_image: float | None = None
@@ -83,6 +87,7 @@ class RunRecord:
     python_version: str
     dataset_fingerprint: str | None = None
     split_hash: str | None = None
+    base_split_hash: str | None = None  # the split without n_normal and noise; null where split_hash is of that
     notes: str | None = None  # warnings the run gave, a line each
     command: str  # repeats exactly this row
 
@@ -171,6 +176,28 @@ class PlannedCell:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PublishedValue:
+    """A number that others have published; ``category`` "" stands for the mean over all of the dataset's."""
+
+    method: str
+    dataset: str
+    category: str
+    metric: str
+    value: float
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MissingDataset:
+    """A dataset of a suite that was not there when it was last run."""
+
+    name: str
+    title: str
+    home: str
+    licence: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class SuitePlan:
     """What a suite asked for when it was last run. ``rank_by`` is the metric it ranks methods by."""
 
@@ -178,6 +205,8 @@ class SuitePlan:
     title: str
     rank_by: str
     cells: tuple[PlannedCell, ...]
+    published: tuple[PublishedValue, ...] = ()
+    missing: tuple[MissingDataset, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Fixtures that more than one room's tests use."""
 
+import dataclasses
 import hashlib
 import os
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
+from adbench.datasets.mvtec_ad import MvtecAd
 from adbench.reports.schema import (
     METRIC_COLUMNS,
     VAL_METRIC_COLUMNS,
@@ -187,6 +189,12 @@ def _mvtec_folder(
 def mvtec_folder() -> Callable[..., Path]:
     """The writer of miniature folders in the MVTec AD layout; see _mvtec_folder."""
     return _mvtec_folder
+
+
+@pytest.fixture
+def uncounted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record of mvtec_ad says nothing of counts and archives: a miniature has not those of the whole dataset."""
+    monkeypatch.setattr(MvtecAd, "record", dataclasses.replace(MvtecAd.record, counts={}, archives=()))
 
 
 @pytest.fixture(scope="session", autouse=True)

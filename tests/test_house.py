@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,12 @@ def test_files_stay_small() -> None:
     assert not long
 
 
+def test_every_shipped_suite_is_package_data() -> None:
+    patterns = CONFIG["tool"]["setuptools"]["package-data"]["adbench.benchmark_suites"]
+    room = ROOT / "benchmark_suites"
+    assert set(room.rglob("*.yaml")) == {path for pattern in patterns for path in room.glob(pattern)}
+
+
 @pytest.mark.slow
 def test_built_wheel_runs_elsewhere(tmp_path: Path) -> None:
     """The wheel holds all it needs: installed without this checkout, it runs a suite from any folder."""
@@ -56,6 +63,11 @@ def test_built_wheel_runs_elsewhere(tmp_path: Path) -> None:
         capture_output=True,
     )
     (wheel,) = (tmp_path / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        suites = {name for name in archive.namelist() if name.endswith(".yaml") and "/benchmark_suites/" in name}
+    assert suites == {
+        f"adbench/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "benchmark_suites").rglob("*.yaml")
+    }
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
     python = tmp_path / "venv" / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", wheel], check=True, capture_output=True)

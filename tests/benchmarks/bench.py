@@ -46,6 +46,13 @@ def _pipeline() -> str:
         return pipeline_report(Path(folder))
 
 
+def _reading() -> str:
+    from bench_reading import reading_report
+
+    with tempfile.TemporaryDirectory() as folder:
+        return reading_report(Path(folder))
+
+
 def _methods() -> str:
     from bench_methods import methods_report
 
@@ -77,6 +84,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "streaming": _streaming,
     "bootstrap": _bootstrap,
     "pipeline": _pipeline,
+    "reading": _reading,
     "methods": _methods,
     "lanes": _lanes,
     "idle": _idle,

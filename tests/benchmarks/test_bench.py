@@ -16,6 +16,7 @@ import bench_metrics
 from bench_arrays import draw, load, save
 from bench_contenders import METRICS, OTHERS, OURS, OURS_ONE_THREAD, Contender
 from bench_metrics import Record, gpu_report, in_turn, metrics_report
+from bench_reading import reading_report
 from bench_streaming import streaming_report
 from bench_tables import OthersLoad, load_before
 from bench_worker import Run, Worker
@@ -182,6 +183,15 @@ def test_with_a_gpu_its_table_has_the_ratio_and_its_memory(monkeypatch: pytest.M
     report = gpu_report([SHAPE])
     assert report.startswith("A GPU. Other processes took ")
     assert report.endswith("| 6 maps of 32x32 (0.0 MB) | 1 s | 0.05 s | 20 x | 0.1 MB | 3 x | 9.1e-13 |\n")
+
+
+def test_reading_is_measured_against_bare_decoding(tmp_path: Path) -> None:
+    report = reading_report(tmp_path, images=8, rounds=2)
+    assert report.startswith("8 images of 300x300, half JPEG, half PNG. Other processes took ")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in report.splitlines() if "|" in line]
+    ratios = [float(row[4].removesuffix(" x")) for row in rows if len(row) == 5 and row[4].endswith(" x")]
+    assert len(ratios) == 4 and all(ratio > 0 for ratio in ratios)
+    assert [row[0] for row in rows if row[-1] in ("met", "missed")] == ["cold", "warm"]
 
 
 def test_writing_a_part_keeps_all_else_on_the_page() -> None:

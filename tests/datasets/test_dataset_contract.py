@@ -1,7 +1,7 @@
 """What every registered dataset must keep, whatever it is made of."""
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from adbench.datasets.base import ROLES, Dataset, DatasetConfig, DatasetRecord, 
 from adbench.datasets.errors import RequestError
 from adbench.datasets.registry import dataset_class, dataset_names, open_dataset
 from adbench.datasets.splits import make_split
+from miniatures import MINIATURES
 
 PARAMS: dict[str, dict[str, Any]] = {
     "phantom": {"size": 33, "n_train": 6, "n_val": 2, "n_val_anomalous": 2, "n_test": 3, "n_labelled": 4},
@@ -29,15 +30,22 @@ def folder_root(tmp_path_factory: pytest.TempPathFactory, mvtec_folder: Callable
     return root
 
 
-def opened(name: str, folder_root: Path) -> Dataset:
+@pytest.fixture(scope="module")
+def miniatures(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    return {name: write(tmp_path_factory.mktemp(name)) for name, write in MINIATURES.items()}
+
+
+def opened(name: str, folder_root: Path, miniatures: Mapping[str, Path]) -> Dataset:
+    if name in miniatures:
+        return open_dataset(name, {"root": str(miniatures[name])})
     if name == "elpv" and importlib.util.find_spec("elpv_dataset") is None:
         pytest.skip("the package elpv-dataset is not installed (pip install 'adbench-vision[elpv]')")
     return open_dataset(name, {"root": str(folder_root)} if name == "folder" else PARAMS.get(name, {}))
 
 
 @pytest.fixture(params=dataset_names())
-def dataset(request: pytest.FixtureRequest, folder_root: Path) -> Dataset:
-    return opened(request.param, folder_root)
+def dataset(request: pytest.FixtureRequest, folder_root: Path, miniatures: Mapping[str, Path]) -> Dataset:
+    return opened(request.param, folder_root, miniatures)
 
 
 def looked_at(dataset: Dataset, category: str) -> list[Sample]:
@@ -92,8 +100,8 @@ def test_images_and_masks_have_the_promised_shapes(dataset: Dataset) -> None:
 
 
 @pytest.mark.slow
-def test_openings_agree(dataset: Dataset, folder_root: Path) -> None:
-    again = opened(dataset.record.name, folder_root)
+def test_openings_agree(dataset: Dataset, folder_root: Path, miniatures: Mapping[str, Path]) -> None:
+    again = opened(dataset.record.name, folder_root, miniatures)
     fingerprints = {category: dataset.fingerprint(category) for category in dataset.categories()}
     assert all(len(fingerprint) >= 16 for fingerprint in fingerprints.values())
     assert len(set(fingerprints.values())) == len(fingerprints)

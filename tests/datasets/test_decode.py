@@ -175,7 +175,7 @@ def test_damage_anywhere_gives_an_image_or_names_the_file(
 
 
 def test_an_error_that_no_one_foresaw_is_still_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def odd(image: Image.Image) -> Image.Image:
+    def odd(image: Image.Image, *, in_place: bool) -> None:
         raise TypeError("'IFDRational' object cannot be interpreted as an integer")
 
     path = saved(tmp_path, COLOUR)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from adbench.datasets.decode import Picture
 from adbench.datasets.errors import RequestError
 from adbench.datasets.file_index import FileFacts, content_hash, index_files, kept_in
 
@@ -104,11 +105,11 @@ def test_broken_files_are_named_and_others_are_indexed(root: Path) -> None:
 def test_a_broken_file_is_tried_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk error, a missing right or an older Pillow leaves neither size nor time of the file changed."""
 
-    def failing(path: Path) -> np.ndarray:
+    def failing(content: bytes, path: Path) -> Picture:
         raise RequestError(f"cannot read image {path}: input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr("adbench.datasets.file_index.read_image", failing)
+        patch.setattr("adbench.datasets.file_index.decode_image", failing)
         assert index_files(root, NAMES)["a.png"].error
     assert index_files(root, NAMES)["a.png"].error is None
 
@@ -154,3 +155,17 @@ def test_the_index_can_be_kept_elsewhere_or_nowhere(
     assert not fresh_index.exists()
     index_files(root, NAMES)
     assert fresh_index.is_dir()
+
+
+def test_the_reading_of_many_files_is_followed_where_asked(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("adbench.datasets.file_index.MANY", 3)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # For a console that takes the captured stream for a terminal.
+    expected = index_files(root, NAMES)
+    assert capsys.readouterr().err == ""
+    with kept_in(None, progress=True):
+        assert index_files(root, NAMES) == expected
+        assert "Reading images" in capsys.readouterr().err
+        index_files(root, NAMES[:2])
+        assert capsys.readouterr().err == ""

@@ -169,7 +169,7 @@ def test_verify_names_every_problem(tmp_path: Path, mvtec_folder: Write) -> None
     expected = [
         ("000.png", "cannot read image"),
         ("002_mask.png", "cannot read image"),
-        ("loose.png", "neither in good/ nor in a defect's folder"),
+        ("loose.png", "that the layout does not know"),
         ("001_mask.png", "is 5x6 pixels (width x height), its image test/blob/001.png is 32x24"),
         ("test/blob/000.png", "anomalous image without a mask"),
         ("999_mask.png", "mask without an image"),
@@ -289,7 +289,7 @@ def test_what_cannot_be_opened_is_refused_with_the_layout(tmp_path: Path, mvtec_
         "absent": "does not exist",
         "file": "is not a folder",
         "empty": "nothing: it is empty",
-        "other": "no category with train/good in .*found cats",
+        "other": "is not laid out as expected; it holds cats",
         "nothing good": "'nothing good': .* holds no images",
     }.items():
         with pytest.raises(RequestError, match=message) as caught:

@@ -295,3 +295,23 @@ def test_fewer_classes_take_a_subset_of_types() -> None:
 def test_the_paper_s_numbers_of_labelled_anomalies(ratio: float, expected: int) -> None:
     split = Split(tuple(normals(100)), tuple(anomalies(90)), (), ())
     assert len(choose_labelled(split, ratio, 0, "screw", 0).labelled) == expected
+
+
+@given(samples=unassigned(groups=True), seed=st.integers(0, 2**31))
+def test_groups_of_labelled_anomalies_may_be_trained_on(samples: list[Sample], seed: int) -> None:
+    rule = SplitRule(train_on_labelled_groups=True)
+    split = split_or_skip(samples, rule, seed)
+    assert_sound(split, samples)
+    assert sum(len(split.of(role)) for role in ROLES) == len(samples)  # None is left out.
+
+
+def test_where_each_group_has_an_anomaly_there_are_normal_images_to_train_on_if_the_rule_says_so() -> None:
+    samples = [
+        Sample(f"item{n}/{part}", int(part == 0), "good" if part else "crack", group=f"item{n}")
+        for n in range(20)
+        for part in range(4)
+    ]
+    with pytest.raises(RequestError, match="no normal images to train on"):
+        make_split(samples, "item", 0, SplitRule())
+    split = make_split(samples, "item", 0, SplitRule(anomalous=(0.5, 0.1, 0.4), train_on_labelled_groups=True))
+    assert [len(split.of(role)) for role in ROLES] == [30, 10, 8, 32]

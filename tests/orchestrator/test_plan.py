@@ -4,26 +4,19 @@ import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
 from PIL import Image
 from safetensors.torch import save_file
 
-from adbench.benchmark_suites.suites import suite_names
 from adbench.datasets.errors import RequestError
 from adbench.datasets.file_index import hash_path
 from adbench.orchestrator.cell import Cell
 from adbench.orchestrator.plan import Plan
 
 PlanOf = Callable[..., Plan]
-
-
-@pytest.mark.parametrize("suite", suite_names())
-def test_every_shipped_suite_makes_a_plan(suite: str, plan_of: PlanOf) -> None:
-    plan = plan_of(f"suite={suite}")
-    assert plan.cells
-    assert len({cell.run_id for cell in plan.cells}) == len(plan.cells)
 
 
 def test_quickstart_covers_what_it_promises(plan_of: PlanOf) -> None:
@@ -48,17 +41,17 @@ def test_identity_is_what_changes_numbers_and_nothing_else(plan_of: PlanOf, tmp_
 
     base = run_id()
     same = ["device=cpu", f"out={tmp_path}", "lanes=1", "launcher=inprocess", "cell_timeout=9", "method.gamma=0.5"]
-    same += ["workers_per_lane=1", "cpus_per_lane=2"]
+    same += ["workers_per_lane=1", "cpus_per_lane=2", "n_normal=null", "noise=0", "noise_from_test=false"]
     assert all(run_id(override) == base for override in same)
     other = ["seed=1", "budget=quick", "image_size=96", "method.gamma=0.4", "split_seed=1", "dataset.contrast=0.9"]
-    other += ["workers_per_lane=2", "workers_per_lane=3"]
+    other += ["workers_per_lane=2", "workers_per_lane=3", "n_normal=8", "noise=0.1", "noise=0.2"]
     ids = [run_id(override) for override in other]
     # phantom assigns every role itself, so another split seed changes only which anomalies are labelled.
     assert len({base, *ids}) == len(ids) + 1
 
 
-def test_one_worker_changes_no_recorded_run_id() -> None:
-    """The literal one is of a time when every lane had one worker."""
+def test_one_worker_and_no_protocol_change_no_recorded_run_id() -> None:
+    """The literal one is of a time when every lane had one worker, and every run all images."""
     cell = Cell(
         suite="s",
         method="recon",
@@ -78,7 +71,9 @@ def test_one_worker_changes_no_recorded_run_id() -> None:
         command="adbench run",
     )
     assert cell.run_id == "6d803dc226698664fa58-m1"
-    assert Cell(**{**cell.model_dump(), "workers": 2}).run_id != cell.run_id
+    others: list[dict[str, Any]] = [{"workers": 2}, {"protocol": {"n_normal": 8}}, {"protocol": {"noise": 0.1}}]
+    others += [{"protocol": {"noise": 0.1, "noise_from_test": True}}]
+    assert len({Cell(**{**cell.model_dump(), **other}).run_id for other in [{}, *others]}) == len(others) + 1
 
 
 def test_two_suites_share_the_same_cell(plan_of: PlanOf, tmp_path: Path) -> None:
@@ -107,13 +102,15 @@ def test_the_command_of_a_cell_makes_the_same_cell(
     suite.write_text(
         "methods: [{name: ckaad, params: {gamma: 0.7, level: both}}, ckaad, recon]\n"
         "datasets: [{name: phantom, categories: [kit, brain], params: {size: 64, n_train: 5, extent: 1.5}}]\n"
-        "seeds: [4]\nbudget: smoke\nsplit_seed: 2\n"
+        "seeds: [4]\nbudget: smoke\nsplit_seed: 2\nn_normal: 4\nnoise: 0.2\n"
     )
     odd = tmp_path / "a, (b) c"
     mvtec_folder(odd)
     plans = [
         plan_of(f"suite={suite}"),
         plan_of(f"suite={suite}", "dataset.extent=1", "method.gamma=0.5,0.2"),
+        plan_of(f"suite={suite}", "~noise", "n_normal=null"),
+        plan_of("suite=smoke", "category=weave", "noise=0.45", "noise_from_test=true"),
         plan_of("suite=quickstart", "dataset=phantom", "category=kit", "dataset.size=256", "cpus_per_lane=2"),
         plan_of("suite=smoke", "category=weave", "workers_per_lane=2"),
         plan_of("suite=quickstart", "dataset=folder", f"dataset.root={odd}"),

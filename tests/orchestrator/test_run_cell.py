@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from torch import Tensor
 
+from adbench.datasets.errors import RequestError
 from adbench.methods.ckaad import CKAAD
 from adbench.methods.fuzzy_rules import rules_path
 from adbench.orchestrator.cell import Cell, Watch
@@ -236,3 +237,18 @@ def test_maps_are_judged_at_the_resolution_of_the_masks(
 def test_run_cell_needs_no_ray() -> None:
     code = "import sys, adbench.orchestrator.run_cell; sys.exit(any(m.split('.')[0] == 'ray' for m in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.slow
+def test_skipped_images_are_counted_in_the_row(
+    plan_of: PlanOf, here: Surroundings, tmp_path: Path, mvtec_folder: Callable[..., Path]
+) -> None:
+    base = mvtec_folder(tmp_path / "c", train=12, test=4)
+    (base / "train" / "good" / "003.png").write_bytes(b"broken")
+    folder = ("suite=smoke", "method=recon", "dataset=folder", f"dataset.root={base}")
+    with pytest.raises(RequestError, match=r"train/good/003\.png"):
+        plan_of(*folder)
+    (cell,) = plan_of(*folder, "dataset.broken=skip").cells
+    record = run_cell(cell, here).record
+    assert record.status == "ok", record.error
+    assert record.notes is not None and "SKIPPED: 1 broken image(s), such as train/good/003.png" in record.notes

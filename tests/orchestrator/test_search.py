@@ -114,7 +114,8 @@ def _row(search: Search, params: dict[str, Any], value: float, **changed: object
     cell = search.cells[0]
     facts = {name: getattr(cell, name) for name in ("method", "dataset", "category", "budget")}
     row = {**facts, "run_id": f"{value}", "status": "ok", "params": json.dumps({**cell.params, **params})}
-    return {**row, "val_image_auroc": value, "sweep_id": None, "selection": "none", **changed}
+    asked = {"n_normal": None, "noise": None}
+    return {**row, **asked, "val_image_auroc": value, "sweep_id": None, "selection": "none", **changed}
 
 
 def test_the_best_recorded_settings_are_tried_first() -> None:
@@ -126,10 +127,13 @@ def test_the_best_recorded_settings_are_tried_first() -> None:
             _row(search, {"gamma": 0.3}, 0.99, status="failed"),
             _row(search, {"gamma": 0.4}, 0.99, category="brain"),
             _row(search, {"gamma": 0.6}, 0.99, budget="full"),
+            _row(search, {"gamma": 0.7}, 0.99, n_normal=8),
             _row(search, {"gamma": 0.01}, 0.99),  # outside the range
         ]
     )
     assert [setting["gamma"] for setting in first_settings(search, runs)] == [0.5, 0.2, 0.1]
+    (few,) = _searches(*SMALL, "n_normal=8")
+    assert [setting["gamma"] for setting in first_settings(few, runs)] == [0.5, 0.7]
     (cold,) = _searches(*SMALL, "search.warm_start=false")
     assert [setting["gamma"] for setting in first_settings(cold, runs)] == [0.5]
 

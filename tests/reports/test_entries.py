@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from adbench.reports.leaderboard import Leaderboard
 from adbench.reports.schema import RunResult, SearchRecord
 from adbench.reports.store import ResultStore
 
+NOW = datetime(2026, 2, 1, tzinfo=UTC)
 CHOSEN = '["lr","rules"]'
 ONE, TWO = '{"lr":1,"rules":"one"}', '{"lr":1,"rules":"two"}'
 APART = ['kist · rules="one"', 'kist · rules="two"']
@@ -87,3 +89,51 @@ def test_a_search_is_kept_and_read_again(tmp_path: Path) -> None:
     (tmp_path / "sweeps" / "optuna.journal").write_text("{}\n")
     (tmp_path / "sweeps" / "broken.json").write_text('{"sweep_id": "x"}')
     assert store.searches() == {"s": search}
+
+
+def test_protocols_have_rows_of_their_own_and_do_not_outdate_each_other(
+    make_result: Callable[..., RunResult], build: Callable[..., Leaderboard]
+) -> None:
+    def run(name: str, hour: int, split: str, **asked: Any) -> RunResult:
+        return make_result(run_id=name, started_at=NOW + timedelta(hours=hour), split_hash=split, **asked)
+
+    few = {"n_normal": 8, "base_split_hash": "full"}
+    noisy = {"noise": 0.1, "base_split_hash": "full"}
+    taken = {**noisy, "n_normal": 8, "noise_source": "test"}
+    board = build(
+        run("old", 0, "other"),
+        run("old8", 1, "a", n_normal=8, base_split_hash="other"),
+        run("full", 2, "full"),
+        run("few", 3, "b", **few),
+        run("noisy", 4, "c", **noisy),
+        run("taken", 5, "d", **taken),
+    )
+    runs = board.sorted.runs.set_index("run_id")
+    labels = {name: board.entries[entry].label for name, entry in runs["entry"].items()}
+    assert [labels[name] for name in ("full", "few", "noisy", "taken")] == [
+        "ckaad",
+        "ckaad · n_normal=8",
+        "ckaad · noise=0.1",
+        "ckaad · n_normal=8, noise=0.1",
+    ]
+    assert runs["standing"].to_dict() == {
+        "old": "older",
+        "old8": "older",
+        **dict.fromkeys(("full", "few", "noisy", "taken"), "current"),
+    }
+    # What was judged on a smaller test is of a category of its own: nothing else has these images.
+    places = {name: board.categories[place].label for name, place in runs["place"].items()}
+    assert places["few"] == places["noisy"] == places["full"] == "phantom/texture"
+    assert places["taken"] == "phantom/texture · n_normal=8, noise=0.1 from test"
+
+
+def test_a_new_draw_outdates_the_old_one_of_its_protocol(
+    make_result: Callable[..., RunResult], build: Callable[..., Leaderboard]
+) -> None:
+    drawn = [
+        make_result(
+            seed=seed, split_hash=split, started_at=NOW + timedelta(hours=seed), n_normal=8, base_split_hash="x"
+        )
+        for seed, split in enumerate(("before", "after"))
+    ]
+    assert list(build(*drawn).sorted.runs["standing"]) == ["older", "current"]

@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -22,7 +22,15 @@ from adbench.reports import page
 from adbench.reports.gallery import COLOUR_MAP, build_gallery, colour
 from adbench.reports.leaderboard import Leaderboard, build_leaderboard
 from adbench.reports.page import render, render_page
-from adbench.reports.schema import Gallery, GalleryCase, PlannedCell, RunResult, SuitePlan
+from adbench.reports.schema import (
+    Gallery,
+    GalleryCase,
+    MissingDataset,
+    PlannedCell,
+    PublishedValue,
+    RunResult,
+    SuitePlan,
+)
 from adbench.reports.store import ResultStore
 
 Make = Callable[..., RunResult]
@@ -152,6 +160,45 @@ def test_suite_of_which_nothing_ran_has_its_plan_on_the_page(store: ResultStore,
     document = Document(render_page(store, suite="mine").read_text(encoding="utf-8"))
     assert "No runs yet" in document.text
     assert "planned by mine, not run" in document.text
+
+
+def test_published_values_are_beside_the_leaderboard_and_not_in_it(store: ResultStore, make_result: Make) -> None:
+    fill(store, make_result)
+    before = Document(render_page(store).read_text(encoding="utf-8")).model()
+    assert before["published"] == []
+    best = PublishedValue(
+        method=HOSTILE, dataset="phantom", category="", metric="image_auroc", value=0.999, source=f"table {HOSTILE}"
+    )
+    more = [replace(best, metric="pixel_ap", value=0.5), replace(best, category="gear", value=0.9)]
+    store.write_plan(replace(planned(), published=(best, *more)))
+    html = render_page(store).read_text(encoding="utf-8")
+    document = Document(html)
+    model = document.model()
+    row = {"method": HOSTILE, "dataset": "phantom", "source": f"table {HOSTILE}"}
+    assert model["published"] == [
+        {**row, "category": "", "values": {"image_auroc": 0.999, "pixel_ap": 0.5}},
+        {**row, "category": "gear", "values": {"image_auroc": 0.9}},
+    ]
+    assert HOSTILE not in html and len(document.scripts) == SCRIPTS
+    assert (model["entries"], model["slices"]) == (before["entries"], before["slices"])
+    (box,) = (attributes for tag, attributes in document.elements if attributes.get("id") == "published")
+    assert box["type"] == "checkbox" and "checked" not in box
+    other = Document(render_page(store, suite="other").read_text(encoding="utf-8"))
+    assert other.model()["published"] == []
+
+
+@pytest.mark.parametrize("ran", [True, False])
+def test_missing_datasets_are_on_the_page(store: ResultStore, make_result: Make, ran: bool) -> None:
+    if ran:
+        fill(store, make_result)
+    missing = MissingDataset(name="visa", title=HOSTILE, home="https://example.org/visa", licence="CC BY 4.0")
+    store.write_plan(replace(planned(), missing=(missing,)))
+    html = render_page(store).read_text(encoding="utf-8")
+    text = " ".join(Document(html).text.split())
+    assert f"visa: {HOSTILE}left out of mine." in text and HOSTILE not in html
+    assert "Get it from https://example.org/visa (licence: CC BY 4.0)" in text
+    assert "adbench data prepare visa ARCHIVE" in text
+    assert ("1 dataset left out, for the data was not there" in text) == ran
 
 
 def test_metric_that_ranks_has_a_column(store: ResultStore, make_result: Make) -> None:

@@ -13,7 +13,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from adbench.reports.page import render_page
-from adbench.reports.schema import ImageScores, RunResult, SuitePlan
+from adbench.reports.schema import ImageScores, PublishedValue, RunResult, SuitePlan
 from adbench.reports.store import ResultStore
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
@@ -354,6 +354,60 @@ def test_page_begins_with_the_metric_that_its_suite_ranks_by(
         assert headline(driver, "method") == ["b", "a"]
         assert headline(driver, "rank") == ["1.00", "2.00"]
         assert sort_state(driver, "rank") == "ascending"
+
+
+def published_rows(driver: Any) -> list[list[str]]:
+    """The cells of each row of published values, without what is under a method's name."""
+    script = """
+        return [...document.querySelectorAll("#headline tr.published")]
+          .map((row) => [...row.children].map((cell) => cell.firstChild?.textContent ?? ""));
+    """
+    return list(driver.execute_script(script))
+
+
+def test_published_values_are_shown_on_request_greyed_and_unranked(
+    tmp_path: Path, make_result: Callable[..., RunResult]
+) -> None:
+    store = ResultStore(tmp_path / "out")
+    store.prepare()
+    for dataset in ("phantom", "elpv"):
+        for method, value in (("a", 0.9), ("b", 0.8)):
+            metrics = {"image_auroc": value, "pixel_ap": value}
+            store.append(make_result(method=method, dataset=dataset, category="one", metrics=metrics))
+    best = PublishedValue(
+        method=HOSTILE, dataset="elpv", category="", metric="image_auroc", value=0.999, source=ENDING
+    )
+    store.write_plan(SuitePlan(name="q", title="Q", rank_by="image_auroc", cells=(), published=(best,)))
+    with opened(render_page(store), tmp_path) as driver:
+        box = driver.find_element(By.ID, "published")
+        assert box.is_displayed() and not box.is_selected() and published_rows(driver) == []
+        ranks, means = headline(driver, "rank"), headline(driver, "image_auroc")
+        box.click()
+        note = driver.find_element(By.ID, "published-note")
+        assert published_rows(driver) == [] and "choose one above (elpv)" in note.text  # means go over two datasets
+        choose(driver, "dataset", "elpv")
+        (row,) = published_rows(driver)
+        assert row[0] == HOSTILE and [cell for cell in row[1:] if cell] == ["99.9"]
+        shown = driver.find_element(By.CSS_SELECTOR, "#headline tr.published th")
+        assert "published" in shown.text and "elpv, all categories" in shown.text
+        assert "never ranked" in note.text and f"{HOSTILE}: {ENDING}." in note.text
+        assert (headline(driver, "rank"), headline(driver, "image_auroc")) == (ranks, means)
+        assert driver.execute_script("return document.querySelectorAll('#headline .published .best').length") == 0
+        colour = "return getComputedStyle(document.querySelector(arguments[0])).color"
+        grey = driver.execute_script(colour, "#headline tr.published td")
+        assert grey != driver.execute_script(colour, "#headline tbody tr:not(.apart) td")
+        sort_button(driver, "image_auroc").click()
+        sort_button(driver, "image_auroc").click()
+        last = "return document.querySelector('#headline tbody:last-child tr:last-child').className"
+        assert "published" in driver.execute_script(last)  # below the ranked rows, whatever sorts these
+        choose(driver, "dataset", "phantom")
+        assert published_rows(driver) == []
+        assert driver.execute_script("return document.scripts.length") == 5
+        assert driver.get_log("browser") == []
+
+
+def test_page_without_published_values_offers_none(driver: Any) -> None:
+    assert not driver.find_element(By.ID, "published").is_displayed()
 
 
 def scroll_mark(driver: Any) -> tuple[bool, bool, bool]:

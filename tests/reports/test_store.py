@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import json
 import os
 import pickle
 import tempfile
@@ -26,7 +27,9 @@ from adbench.reports.schema import (
     RUNS_SCHEMA,
     EvalSplit,
     ImageScores,
+    MissingDataset,
     PlannedCell,
+    PublishedValue,
     RunResult,
     SplitMaps,
     SuitePlan,
@@ -393,6 +396,38 @@ def test_the_latest_plan_of_each_suite_is_kept(store: ResultStore) -> None:
         store.write_plan(written)
     assert store.plans() == {"a/b ö": plan(title="B"), ".": plan(".")}
     assert store.folder.names("suites") == {"a%2Fb %C3%B6.json", "..json"}
+
+
+PUBLISHED = PublishedValue(
+    method="m", dataset="elpv", category="", metric="image_auroc", value=0.9, source="Ä et al., table 1"
+)
+MISSING = MissingDataset(name="visa", title="VisA", home="https://x", licence="CC BY 4.0")
+
+
+def test_plan_keeps_published_values_and_missing_datasets(store: ResultStore) -> None:
+    written = plan(published=(PUBLISHED, dataclasses.replace(PUBLISHED, category="mono")), missing=(MISSING,))
+    store.write_plan(written)
+    assert store.plans() == {"a/b ö": written}
+
+
+def test_plan_of_an_earlier_version_has_neither(local: ResultStore) -> None:
+    local.write_plan(plan("x", published=(PUBLISHED,), missing=(MISSING,)))
+    path = Path(local.out) / "suites" / "x.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(
+        json.dumps({key: content[key] for key in ("name", "title", "rank_by", "cells")}), encoding="utf-8"
+    )
+    assert local.plans() == {"x": plan("x")}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"published": (dataclasses.replace(PUBLISHED, value="0.9"),)}, {"missing": ("visa",)}],  # type: ignore[arg-type]
+)
+def test_plan_with_wrong_published_or_missing_is_refused(local: ResultStore, change: dict[str, Any]) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        local.write_plan(plan(**change))
+    assert local.plans() == {}
 
 
 def test_plan_names_bytes_that_no_text_has(local: ResultStore) -> None:
