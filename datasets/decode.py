@@ -62,6 +62,8 @@ def resize_mask(mask: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
 
 def _read(path: Path, convert: Callable[[Image.Image], Pixels]) -> Pixels:
     try:
+        if path.exists() and not path.is_file():  # A pipe would be waited for.
+            raise OSError("it is not a file")
         with Image.open(path) as image:
             image.load()
             return convert(ImageOps.exif_transpose(image))

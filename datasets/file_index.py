@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -99,6 +100,8 @@ def _facts(path: Path, known: FileFacts | None) -> FileFacts:
         status = path.stat()
     except OSError as failure:
         return FileFacts("", 0, 0, False, f"cannot read image {path}: {failure.strerror}", 0, 0)
+    if not stat.S_ISREG(status.st_mode):  # Such as a pipe, which would be waited for.
+        return FileFacts("", 0, 0, False, f"cannot read image {path}: it is not a file", 0, 0)
     if known and not known.error and (known.bytes, known.mtime_ns) == (status.st_size, status.st_mtime_ns):
         return known
     error, height, width, blank, sha256 = None, 0, 0, False, ""

@@ -196,10 +196,21 @@ def _image_files(folder: Path) -> Iterator[Path]:
     for entry in found:
         if entry.name.startswith(".") or entry.name in _SKIPPED:
             continue
-        if entry.is_dir():
+        if _is_folder(entry):
             yield from _image_files(Path(entry.path))
         elif PurePosixPath(entry.name).suffix.lower() in IMAGE_SUFFIXES:
             yield Path(entry.path)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Raises RequestError for a link to a folder that it lies in: its images would be found again and again."""
+    try:
+        is_folder = entry.is_dir()
+    except OSError:  # A link that leads nowhere but to itself: reading it as an image tells.
+        return False
+    if is_folder and entry.is_symlink() and Path(entry.path).parent.resolve().is_relative_to(Path(entry.path).resolve()):
+        raise RequestError(f"{entry.path} is a link to a folder that it lies in", remedy="remove the link")
+    return is_folder
 
 
 def _checked(name: str) -> str:

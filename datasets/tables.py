@@ -73,6 +73,8 @@ def read_json(path: Path) -> dict[str, Any]:
         raise RequestError(
             f"{path} line {error.lineno} is not JSON: {error.msg}", remedy="get the file again"
         ) from None
+    except RecursionError:
+        raise RequestError(f"{path} is nested too deeply", remedy="get the file again") from None
     return checked(value, dict, str(path))
 
 
@@ -201,6 +203,8 @@ def _line(path: Path, number: int, header: list[str], cells: list[str]) -> Line:
 
 
 def _read_text(path: Path) -> str:
+    if path.exists() and not path.is_file():  # A pipe would be waited for.
+        raise RequestError(f"cannot read {path}: it is not a file", remedy="put the file there")
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
