@@ -32,18 +32,25 @@ def read_mask(path: Path, threshold: int = 0) -> NDArray[np.bool_]:
     return np.asarray(read_mask_values(path) > threshold, dtype=np.bool_)
 
 
+def read_facts(path: Path) -> tuple[int, int, bool]:
+    """Height and width of a file's image, and whether it marks nothing as a mask: no value of it is above zero.
+
+    Raises RequestError naming a file that cannot be read.
+    """
+
+    def facts(image: Image.Image) -> tuple[int, int, bool]:
+        height, width = _to_rgb8(image).shape[:2]
+        return height, width, not bool((_mask_values(image) > 0).any())
+
+    return _read(path, facts)
+
+
 def read_mask_values(path: Path) -> NDArray[Any]:
     """The values of a mask file [H, W]: grey values (0-255; of 16 bits as they are) or palette indices.
 
     Raises RequestError naming a file that cannot be read.
     """
-
-    def values(image: Image.Image) -> NDArray[Any]:
-        # In a palette mask the index is the class; its colour may be anything.
-        as_it_is = image.mode in ("P", "F") or image.mode.startswith("I")
-        return np.asarray(image if as_it_is else image.convert("L"))
-
-    return _read(path, values)
+    return _read(path, _mask_values)
 
 
 def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
@@ -74,6 +81,12 @@ def _read(path: Path, convert: Callable[[Image.Image], Pixels]) -> Pixels:
             f"cannot read image {path}: {error}",
             remedy="replace the file by an intact PNG, JPEG, BMP, TIFF or WebP image, or remove it",
         ) from None
+
+
+def _mask_values(image: Image.Image) -> NDArray[Any]:
+    # In a palette mask the index is the class; its colour may be anything.
+    as_it_is = image.mode in ("P", "F") or image.mode.startswith("I")
+    return np.asarray(image if as_it_is else image.convert("L"))
 
 
 def _to_rgb8(image: Image.Image) -> NDArray[np.uint8]:

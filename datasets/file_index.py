@@ -14,19 +14,19 @@ from functools import lru_cache
 from pathlib import Path
 
 from adbench.datasets.cache import default_cache_dir
-from adbench.datasets.decode import read_image
+from adbench.datasets.decode import read_facts
 from adbench.datasets.errors import RequestError
 
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What a file holds. ``error`` says why it cannot be read as an image; height and width are then 0. ``blank``:
-    all pixels are zero."""
+    """What a file holds. ``error`` says why it cannot be read as an image; height and width are then 0.
+    ``unmarked``: as a mask it marks nothing."""
 
     sha256: str
     height: int
     width: int
-    blank: bool
+    unmarked: bool
     error: str | None
     bytes: int
     mtime_ns: int
@@ -104,16 +104,15 @@ def _facts(path: Path, known: FileFacts | None) -> FileFacts:
         return FileFacts("", 0, 0, False, f"cannot read image {path}: it is not a file", 0, 0)
     if known and not known.error and (known.bytes, known.mtime_ns) == (status.st_size, status.st_mtime_ns):
         return known
-    error, height, width, blank, sha256 = None, 0, 0, False, ""
+    error, height, width, unmarked, sha256 = None, 0, 0, False, ""
     try:
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        pixels = read_image(path)
-        (height, width), blank = pixels.shape[:2], not pixels.any()
+        height, width, unmarked = read_facts(path)
     except RequestError as unreadable:
         error = unreadable.problem
     except OSError as failure:
         error = f"cannot read image {path}: {failure.strerror}"
-    return FileFacts(sha256, height, width, blank, error, status.st_size, status.st_mtime_ns)
+    return FileFacts(sha256, height, width, unmarked, error, status.st_size, status.st_mtime_ns)
 
 
 def _read_index(path: Path) -> dict[str, FileFacts]:

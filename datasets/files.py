@@ -170,8 +170,8 @@ class FilesDataset(Dataset):
         ]
 
     def blank(self, base: Path, paths: Sequence[str]) -> Mapping[str, bool]:
-        """Of each file, whether all its pixels are zero."""
-        return {path: fact.blank for path, fact in index_files(base, paths).items()}
+        """Of each mask file, whether it marks nothing."""
+        return {path: fact.unmarked for path, fact in index_files(base, paths).items()}
 
     def _find_wrapped(self) -> dict[str, Path]:
         roots = [self.root]

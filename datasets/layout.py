@@ -101,7 +101,7 @@ class Listing:
 
 
 Blank = Callable[[Sequence[str]], Mapping[str, bool]]
-"""Of each file, whether all its pixels are zero; a file that cannot be read is not blank."""
+"""Of each mask file, whether it marks nothing; a file that cannot be read is not blank."""
 
 
 def find(base: Path, layout: Layout, blank: Blank) -> Found:
@@ -208,7 +208,11 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         is_folder = entry.is_dir()
     except OSError:  # A link that leads nowhere but to itself: reading it as an image tells.
         return False
-    if is_folder and entry.is_symlink() and Path(entry.path).parent.resolve().is_relative_to(Path(entry.path).resolve()):
+    if (
+        is_folder
+        and entry.is_symlink()
+        and Path(entry.path).parent.resolve().is_relative_to(Path(entry.path).resolve())
+    ):
         raise RequestError(f"{entry.path} is a link to a folder that it lies in", remedy="remove the link")
     return is_folder
 

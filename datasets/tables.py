@@ -69,6 +69,9 @@ def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file. Raises RequestError, with the line, for a file that is none."""
     try:
         value = json.loads(_read_text(path))
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # Half a character, escaped: no message, table or page can hold it.
+        raise RequestError(f"{path} holds text that is not Unicode", remedy="get the file again") from None
     except json.JSONDecodeError as error:
         raise RequestError(
             f"{path} line {error.lineno} is not JSON: {error.msg}", remedy="get the file again"
@@ -155,11 +158,19 @@ def _problem(base: Path, row: Row, kept: Mapping[str, Row]) -> str | None:
     for path in (row.image, *row.masks):
         if Path(path).is_absolute() or ".." in path.split("/"):
             return f"names {path}, which is outside of {base}"
-        if not (base / path).is_file():
+        if not _is_file(base / path):
             return f"names {base / path}, which does not exist"
     if row.image in kept:
         return f"lists {row.image} again, after {kept[row.image].place}"
     return None
+
+
+def _is_file(path: Path) -> bool:
+    """False too for a name that no file can have, such as a far too long one."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _sample(row: Row) -> Sample:

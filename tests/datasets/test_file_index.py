@@ -108,7 +108,7 @@ def test_a_broken_file_is_tried_again(root: Path, monkeypatch: pytest.MonkeyPatc
         raise RequestError(f"cannot read image {path}: input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr("adbench.datasets.file_index.read_image", failing)
+        patch.setattr("adbench.datasets.file_index.read_facts", failing)
         assert index_files(root, NAMES)["a.png"].error
     assert index_files(root, NAMES)["a.png"].error is None
 

@@ -1,5 +1,5 @@
-"""Hundreds of damaged datasets: each mutation of a file ends in a message that names it, in a counted loss, or in what
-the files then say; never in a crash, a wrong label or a lost image that nobody is told of."""
+"""Hundreds of damaged datasets: each mutation of a file ends in a message that names it, in a counted loss, or in
+what the files then say; never in a crash, a wrong label or a lost image that nobody is told of."""
 
 import json
 import random
@@ -60,8 +60,8 @@ CASES: Mapping[str, tuple[str, dict[str, Any], Callable[[Path], Path]]] = {
 
 @dataclass
 class View:
-    """All that a dataset shows of itself. Paths are relative to its root; pixels and masks are hashes, None where they
-    cannot be read; ``used`` are hashes of the files that a category is made of."""
+    """All that a dataset shows of itself. Paths are relative to its root; ``pixels`` and ``truth`` are hashes, None
+    where they cannot be read; ``used`` are hashes of the files that a category is made of."""
 
     problems: list[str] = field(default_factory=list)
     counts: list[str] = field(default_factory=list)
@@ -97,7 +97,9 @@ def look(open_it: Callable[[], FilesDataset]) -> View:
         _look_at_files(view, dataset, category)
         try:
             split = make_split(dataset.samples(category), category, 0, dataset.split_rule())
-            dealt = [sample.image_id for role in (split.train, split.labelled, split.val, split.test) for sample in role]
+            dealt = [
+                sample.image_id for role in (split.train, split.labelled, split.val, split.test) for sample in role
+            ]
             assert len(set(dealt)) == len(dealt) and set(dealt) <= {sample.image_id for sample in found.samples}
         except RequestError as error:
             assert category in str(error)
@@ -177,9 +179,7 @@ def told(view: View, texts: Mapping[str, str], key: Key) -> list[list[str] | Non
     category, image_id = key
     stem = PurePosixPath(image_id).stem
     names = (f"{category}/{image_id}", image_id, PurePosixPath(image_id).name, stem)
-    return [
-        entries(text, next((name for name in names if name in text), stem)) for _, text in sorted(texts.items())
-    ]
+    return [entries(text, next((name for name in names if name in text), stem)) for _, text in sorted(texts.items())]
 
 
 class Oracle:
@@ -319,6 +319,6 @@ def test_mutants(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
                 ends[Oracle(name, root, before, texts, mutation).judge(look(opened))] += 1
             except Exception as error:
                 wrong.append(f"{number}: {mutation.kind} {what} {sorted(mutation.touched)}: {error!r:.600}")
-    print(f"{case}: {dict(ends)}")
+    print(f"{case}: {dict(ends)}")  # noqa: T201
     assert not wrong, "\n".join([f"{len(wrong)} of {TIMES}", *wrong])
     assert ends["named"] >= TIMES // 4

@@ -25,7 +25,7 @@ _TOKENS = (b"x" * 300, b"\\ud800", b'"', b"\n", b",", b"\0", b"../", b"/", b"\xf
 
 
 class Mutation:
-    """What happens to one file below ``root`` (``path``, relative to it), drawn by ``rng``: each method is a ``kind``.
+    """What happens to one file below ``root``, whose relative path is ``path``; each method is a kind of it.
 
     ``touched`` are the relative paths of all files that were changed, removed or added.
     """
@@ -57,10 +57,11 @@ class Mutation:
         self.file.write_bytes(b"")
 
     def flip(self) -> None:
-        """Flip one bit, or several."""
+        """Flip one bit, or several, of all or of the first bytes, which say what the others mean."""
         content = bytearray(self.file.read_bytes())
+        reach = self.rng.choice((len(content), min(len(content), 64)))
         for _ in range(self.rng.choice((1, 1, 2, 8))):
-            content[self.rng.randrange(len(content))] ^= 1 << self.rng.randrange(8)
+            content[self.rng.randrange(reach)] ^= 1 << self.rng.randrange(8)
         self.file.write_bytes(content)
 
     def insert(self) -> None:
@@ -83,7 +84,15 @@ class Mutation:
     def rename(self) -> None:
         """Another stem, of letters, figures, blanks or signs."""
         stem = PurePosixPath(self.path).stem
-        changed = (f"{stem}_new", f"new {stem}", f"{stem[:-1]}_", "renamed", f"{stem} (1)", f"ü{stem}", f"{stem}\n{stem}")
+        changed = (
+            f"{stem}_new",
+            f"new {stem}",
+            f"{stem[:-1]}_",
+            "renamed",
+            f"{stem} (1)",
+            f"ü{stem}",
+            f"{stem}\n{stem}",
+        )
         self._move(self.rng.choice(changed) + PurePosixPath(self.path).suffix)
 
     def hide(self) -> None:
