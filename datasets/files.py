@@ -3,7 +3,8 @@
 import hashlib
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -53,7 +54,8 @@ class FilesDataset(Dataset):
         self.root = Path(config.root).expanduser().absolute()
         if not self.root.is_dir():
             raise self.missing(f"{self.root} {'is not a folder' if self.root.exists() else 'does not exist'}")
-        self._bases = self._find_wrapped()
+        with _naming_the_unreadable():
+            self._bases = self._find_wrapped()
         self._found: dict[str, Found] = {}
         self._known_facts: dict[str, dict[str, FileFacts]] = {}
 
@@ -149,7 +151,8 @@ class FilesDataset(Dataset):
     def found(self, category: str) -> Found:
         """What the category's folder holds; looked up once."""
         if category not in self._found:
-            self._found[category] = self.find(category, self.base(category))
+            with _naming_the_unreadable():
+                self._found[category] = self.find(category, self.base(category))
         return self._found[category]
 
     def base(self, category: str) -> Path:
@@ -191,6 +194,17 @@ class FilesDataset(Dataset):
             names = [*(sample.image_id for sample in found.samples), *dict.fromkeys(masks), *found.unpaired]
             self._known_facts[category] = index_files(self.base(category), names)
         return self._known_facts[category]
+
+
+@contextmanager
+def _naming_the_unreadable() -> Iterator[None]:
+    """A folder or table that may not be read becomes a RequestError."""
+    try:
+        yield
+    except OSError as error:
+        raise RequestError(
+            f"cannot read {error.filename}: {error.strerror}", remedy="make it readable, or remove it"
+        ) from None
 
 
 def image_counts(samples: Sequence[Sample]) -> Counter[str]:

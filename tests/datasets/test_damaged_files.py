@@ -1,5 +1,6 @@
 """Faults that mutated datasets once found: files that hung or crashed a reading, and labels that were wrong."""
 
+import errno
 import json
 import os
 import shutil
@@ -59,6 +60,23 @@ def test_a_link_into_a_circle_is_named(tmp_path: Path) -> None:
     link.unlink()
     link.symlink_to(root / "carpet" / "train" / "good")  # Other links are followed.
     assert len(opened("mvtec_ad", root).samples("bottle")) == 22 + 12
+
+
+@pytest.mark.parametrize("locked", ["Train", "Test/Label"])
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, locked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, scandir = MINIATURES["dagm"](tmp_path), os.scandir
+    folder = root / "Class1" / locked
+
+    def refusing(path: Any) -> Any:
+        if Path(path) == folder:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    dataset = opened("dagm", root)
+    monkeypatch.setattr(os, "scandir", refusing)  # Nothing is locked for root.
+    with pytest.raises(RequestError, match=f"cannot read {folder}: Permission denied"):
+        dataset.verify("Class1")
+    assert dataset.verify("Class10") == []
 
 
 @pytest.mark.parametrize(
