@@ -100,7 +100,7 @@ class Bmad(FromTestDataset):
     def find(self, category: str, base: Path) -> Found:
         """Images, and masks paired by their names."""
         layout = Layout(IMAGES, group=PATIENT.get(category))
-        return find(base, layout, lambda paths: self.blank(base, paths))
+        return find(base, layout, lambda paths: self.unmarked(base, paths))
 
 
 def _base(folder: Path) -> Path | None:

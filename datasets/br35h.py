@@ -54,7 +54,7 @@ class Br35h(FilesDataset):
 
     def find(self, category: str, base: Path) -> Found:
         """The images of both folders."""
-        return find(base, TREE, lambda paths: self.blank(base, paths))
+        return find(base, TREE, lambda paths: self.unmarked(base, paths))
 
     def samples(self, category: str) -> tuple[Sample, ...]:
         """All images; CKAAD's split gives each a role, the seeded one none."""

@@ -60,4 +60,4 @@ class Brats2021(FromTestDataset):
 
     def find(self, category: str, base: Path) -> Found:
         """Images, and masks paired by their names."""
-        return find(base, TREE, lambda paths: self.blank(base, paths))
+        return find(base, TREE, lambda paths: self.unmarked(base, paths))

@@ -43,4 +43,4 @@ class Camelyon16(FromTestDataset):
 
     def find(self, category: str, base: Path) -> Found:
         """The images of both parts."""
-        return find(base, TREE, lambda paths: self.blank(base, paths))
+        return find(base, TREE, lambda paths: self.unmarked(base, paths))

@@ -10,8 +10,10 @@ from adbench.datasets.layout import Found, Images, Layout, without_suffix
 from adbench.datasets.trees import TreeDataset
 
 _PARTS = ("Train", "Test")
+_LISTED = re.compile(r"^\d+[ \t]+[01][ \t]+(\S+)\.png", re.IGNORECASE | re.MULTILINE)
+"""A line of Labels.txt: its number, whether the image is defective, its file, ..., its mask or 0."""
 _DEFECTIVE = re.compile(r"^\d+[ \t]+1[ \t].*?(\S+)_label\.png", re.IGNORECASE | re.MULTILINE)
-"""A line of Labels.txt on a defective image: its number, 1, its file, ..., its mask."""
+"""Such a line on a defective image."""
 
 
 class Dagm(TreeDataset):
@@ -42,22 +44,36 @@ class Dagm(TreeDataset):
     )
 
     def find(self, category: str, base: Path) -> Found:
-        """Images and masks; an image that Labels.txt gives a mask which is not there is left out, not normal."""
+        """Images and masks; an image that Labels.txt does not list, or gives a mask which is not there, is left out,
+        not normal."""
         found = super().find(category, base)
         there = {without_suffix(mask) for own in (*found.masks.values(), found.unpaired) for mask in own}
-        listed = [(part, name) for part in _PARTS for name in _listed(base / part / "Label" / "Labels.txt")]
-        masks = {f"{part}/{name}": f"{part}/Label/{name}_label" for part, name in listed}
+        texts = {part: _text(base / part / "Label" / "Labels.txt") for part in _PARTS}
+        masks = {
+            f"{part}/{name}": f"{part}/Label/{name}_label"
+            for part in _PARTS
+            for name in _DEFECTIVE.findall(texts[part])
+        }
         lost = {image: mask for image, mask in masks.items() if mask not in there}
+        listed = {part: {f"{part}/{name}" for name in _LISTED.findall(texts[part])} for part in _PARTS}
+        unlisted = [
+            sample.image_id
+            for sample in found.samples
+            if (known := listed[sample.image_id.partition("/")[0]]) and without_suffix(sample.image_id) not in known
+        ]
+        left_out = {*unlisted, *(s.image_id for s in found.samples if without_suffix(s.image_id) in lost)}
         return replace(
             found,
-            samples=tuple(sample for sample in found.samples if without_suffix(sample.image_id) not in lost),
+            samples=tuple(sample for sample in found.samples if sample.image_id not in left_out),
+            masks={image: own for image, own in found.masks.items() if image not in left_out},
             problems=(
                 *found.problems,
                 *(f"Labels.txt names a mask that is not there: {base / mask}.PNG" for mask in sorted(lost.values())),
+                *(f"image that Labels.txt does not list, so left out: {base / image}" for image in unlisted),
             ),
         )
 
 
-def _listed(table: Path) -> list[str]:
-    """The images that are defective according to the table, without suffix; none without a table."""
-    return _DEFECTIVE.findall(table.read_text(encoding="latin-1")) if table.is_file() else []
+def _text(table: Path) -> str:
+    """The table's text; empty without a table."""
+    return table.read_text(encoding="latin-1") if table.is_file() else ""

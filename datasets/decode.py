@@ -33,11 +33,11 @@ _KINDS = "an intact PNG, JPEG, BMP, TIFF, WebP, GIF or DICOM image"
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What a file shows: ``image``, 8 bits deep, grey ("L") or colour ("RGB"). ``blank``: all values in the file are
-    zero. ``frames`` is the number of images in the file, of which this is the first."""
+    """What a file shows: ``image``, 8 bits deep, grey ("L") or colour ("RGB"). ``unmarked``: as a mask it marks
+    nothing. ``frames`` is the number of images in the file, of which this is the first."""
 
     image: Image.Image
-    blank: bool
+    unmarked: bool
     frames: int
 
     def pixels(self, size: int | None = None) -> NDArray[np.uint8]:
@@ -78,9 +78,8 @@ def decode_image(content: bytes, path: Path) -> Picture:
     """What ``read_image`` reads, of a file's content; ``path`` is named in errors."""
 
     def picture(image: Image.Image, frames: int) -> Picture:
-        if image.mode in ("RGB", "L"):
-            return Picture(image, image.getbbox() is None, frames)
-        return Picture(_to_8_bit(image), not _mask_values(image).any(), frames)
+        eight_bit = image if image.mode in ("RGB", "L") else _to_8_bit(image)
+        return Picture(eight_bit, _is_unmarked(image), frames)
 
     return _decoded(content, path, picture)
 
@@ -100,6 +99,8 @@ def resize_mask(mask: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
 
 
 def _content(path: Path) -> bytes:
+    if path.exists() and not path.is_file():  # Such as a pipe, which would be waited for.
+        raise _unreadable(path, "it is not a file")
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -162,6 +163,13 @@ def _mask_values(image: Image.Image) -> NDArray[Any]:
         image = image.convert("RGBA")
         return np.asarray(ImageChops.multiply(image.convert("L"), image.getchannel("A")))
     return np.asarray(image.convert("L"))
+
+
+def _is_unmarked(image: Image.Image) -> bool:
+    """Whether no mask value is above zero."""
+    if image.mode in ("RGB", "L") and not image.has_transparency_data:
+        return image.convert("L").getbbox() is None  # What follows takes much longer.
+    return not (_mask_values(image) > 0).any()
 
 
 def _deep(image: Image.Image) -> NDArray[Any]:

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,13 +20,13 @@ from adbench.datasets.errors import RequestError
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What a file holds. ``error`` says why it cannot be read as an image; height and width are then 0. ``blank``:
-    all values are zero. ``frames``: images in the file, of which the first is read."""
+    """What a file holds. ``error`` says why it cannot be read as an image; height and width are then 0.
+    ``unmarked``: as a mask it marks nothing. ``frames``: images in the file, of which the first is read."""
 
     sha256: str
     height: int
     width: int
-    blank: bool
+    unmarked: bool
     frames: int
     error: str | None
     bytes: int
@@ -133,6 +134,8 @@ def _facts(root: Path, name: str, known: FileFacts | None, keep: Keep | None) ->
         status = path.stat()
     except OSError as failure:
         return FileFacts("", 0, 0, False, 0, f"cannot read image {path}: {failure.strerror}", 0, 0)
+    if not stat.S_ISREG(status.st_mode):  # Such as a pipe, which would be waited for.
+        return FileFacts("", 0, 0, False, 0, f"cannot read image {path}: it is not a file", 0, 0)
     if known and not known.error and (known.bytes, known.mtime_ns) == (status.st_size, status.st_mtime_ns):
         return known
     stamp = (status.st_size, status.st_mtime_ns)
@@ -148,7 +151,7 @@ def _facts(root: Path, name: str, known: FileFacts | None, keep: Keep | None) ->
     if keep:
         keep(name, picture)
     width, height = picture.image.size
-    return FileFacts(sha256, height, width, picture.blank, picture.frames, None, *stamp)
+    return FileFacts(sha256, height, width, picture.unmarked, picture.frames, None, *stamp)
 
 
 def _read_index(path: Path) -> dict[str, FileFacts]:

@@ -3,7 +3,8 @@
 import hashlib
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -59,7 +60,8 @@ class FilesDataset(Dataset):
         self.root = Path(config.root).expanduser().absolute()
         if not self.root.is_dir():
             raise self.missing(f"{self.root} {'is not a folder' if self.root.exists() else 'does not exist'}")
-        self._bases = self._find_wrapped()
+        with _naming_the_unreadable():
+            self._bases = self._find_wrapped()
         self._found: dict[str, Found] = {}
         self._known_facts: dict[str, dict[str, FileFacts]] = {}
 
@@ -170,7 +172,8 @@ class FilesDataset(Dataset):
     def found(self, category: str) -> Found:
         """What the category's folder holds; looked up once."""
         if category not in self._found:
-            self._found[category] = self.find(category, self.base(category))
+            with _naming_the_unreadable():
+                self._found[category] = self.find(category, self.base(category))
         return self._found[category]
 
     def base(self, category: str) -> Path:
@@ -190,9 +193,9 @@ class FilesDataset(Dataset):
             if found[what] != count
         ]
 
-    def blank(self, base: Path, paths: Sequence[str]) -> Mapping[str, bool]:
-        """Of each file, whether all its pixels are zero."""
-        return {path: fact.blank for path, fact in index_files(base, paths).items()}
+    def unmarked(self, base: Path, paths: Sequence[str]) -> Mapping[str, bool]:
+        """Of each mask file, whether it marks nothing."""
+        return {path: fact.unmarked for path, fact in index_files(base, paths).items()}
 
     def _find_wrapped(self) -> dict[str, Path]:
         roots = [self.root]
@@ -235,6 +238,17 @@ def _broken(found: Found, facts: Mapping[str, FileFacts]) -> dict[str, str]:
         if error := next((facts[name].error for name in own if facts[name].error), None):
             broken[sample.image_id] = error
     return broken
+
+
+@contextmanager
+def _naming_the_unreadable() -> Iterator[None]:
+    """A folder or table that may not be read becomes a RequestError."""
+    try:
+        yield
+    except OSError as error:
+        raise RequestError(
+            f"cannot read {error.filename}: {error.strerror}", remedy="make it readable, or remove it"
+        ) from None
 
 
 def image_counts(samples: Sequence[Sample]) -> Counter[str]:

@@ -90,7 +90,7 @@ class ByMvtec(Arrangement):
 
     def find(self, category: str, base: Path) -> Found:
         """Images, and masks paired by their names."""
-        return find(base, MVTEC, _never_blank)
+        return find(base, MVTEC, _all_mark)
 
 
 class ByVisa(Arrangement):
@@ -112,7 +112,7 @@ class ByVisa(Arrangement):
         """The table's rows, or all images, without a split."""
         table = base.parent / (self._table or "split_csv/1cls.csv")
         if self._table is None and not table.is_file():
-            return find(base, VISA, _never_blank)
+            return find(base, VISA, _all_mark)
         return find_visa(category, base, table)
 
 
@@ -162,7 +162,7 @@ class ByClass(Arrangement):
         )
         divided = tuple(Images(f"{part}/{{defect}}/{{stem}}", role) for part, role in roles)
         images = divided if self._divided else (Images("{defect}/{stem}"),)
-        found = find(base, Layout(images, normal=frozenset(self._normal)), _never_blank)
+        found = find(base, Layout(images, normal=frozenset(self._normal)), _all_mark)
         if self._divided:
             return found
         known = {sample.image_id for sample in found.samples}
@@ -246,6 +246,6 @@ def _folders(root: Path) -> list[str]:
     return sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def _never_blank(paths: Sequence[str]) -> Mapping[str, bool]:
-    """For layouts whose folders tell labels: nobody looks whether masks are blank."""
+def _all_mark(paths: Sequence[str]) -> Mapping[str, bool]:
+    """For layouts whose folders tell labels: nobody looks whether masks mark anything."""
     return dict.fromkeys(paths, False)

@@ -1,6 +1,6 @@
 """ISIC 2018, task 3: dermatoscopic images of skin lesions; nevi are normal."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -77,7 +77,7 @@ class Isic2018(FilesDataset):
             rows += [_row(line, folder, role, lesions) for line in read_csv(table, ("image", *CLASSES))]
             tables.append(table)
             folders.append(folder)
-        return found_by(base, rows, tables, listed=folders)
+        return found_by(base, rows, tables, _without_lesion(rows, groupings), listed=folders)
 
     def _part(self, base: Path, part: str) -> tuple[Path, str]:
         """The table of a part, and the folder of its images within ``base``, which may lie in one of its own name."""
@@ -102,6 +102,13 @@ def _lesions(table: Path) -> dict[str, str]:
     """The lesion that each image shows."""
     lines = read_csv(table, ("image", "lesion_id"))
     return {line.cells["image"]: line.cells["lesion_id"] for line in lines if line.cells["lesion_id"]}
+
+
+def _without_lesion(rows: Sequence[Row], groupings: Path | None) -> Iterator[str]:
+    """A sentence for each training image whose lesion the groupings, where they are there, do not tell."""
+    for row in rows:
+        if groupings and row.role == "train" and row.group is None and row.image:
+            yield f"{groupings} does not name the lesion of {row.image}"
 
 
 def _row(line: Line, folder: str, role: Role, lesions: Mapping[str, str]) -> Row:

@@ -47,7 +47,7 @@ class Kermany(FilesDataset):
 
     def find(self, category: str, base: Path) -> Found:
         """All images, in the roles in which they are published."""
-        return find(base, self.tree, lambda paths: self.blank(base, paths))
+        return find(base, self.tree, lambda paths: self.unmarked(base, paths))
 
     def samples(self, category: str) -> tuple[Sample, ...]:
         """The images that the chosen split uses."""

@@ -100,11 +100,11 @@ class Listing:
         return ()
 
 
-Blank = Callable[[Sequence[str]], Mapping[str, bool]]
-"""Of each file, whether all its pixels are zero; a file that cannot be read is not blank."""
+Unmarked = Callable[[Sequence[str]], Mapping[str, bool]]
+"""Of each mask file, whether it marks nothing; a file that cannot be read marks something."""
 
 
-def find(base: Path, layout: Layout, blank: Blank) -> Found:
+def find(base: Path, layout: Layout, unmarked: Unmarked) -> Found:
     """What the folder holds according to the layout. Raises RequestError for a name that no table can hold."""
     listing = Listing(base)
     mask_paths = [
@@ -127,7 +127,7 @@ def find(base: Path, layout: Layout, blank: Blank) -> Found:
         else:
             left_over.append(path)
     used = {mask for own in masks.values() for mask in own}
-    empty = blank(sorted(used)) if layout.label_from == "mask pixels" else {}
+    empty = unmarked(sorted(used)) if layout.label_from == "mask pixels" else {}
     samples, problems = [], []
     for path, images, fields in matched:
         if layout.label_from == "mask pixels" and not masks[path]:
@@ -196,10 +196,25 @@ def _image_files(folder: Path) -> Iterator[Path]:
     for entry in found:
         if entry.name.startswith(".") or entry.name in _SKIPPED:
             continue
-        if entry.is_dir():
+        if _is_folder(entry):
             yield from _image_files(Path(entry.path))
         elif PurePosixPath(entry.name).suffix.lower() in IMAGE_SUFFIXES:
             yield Path(entry.path)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Raises RequestError for a link to a folder that it lies in: its images would be found again and again."""
+    try:
+        is_folder = entry.is_dir()
+    except OSError:  # A link that leads nowhere but to itself: reading it as an image tells.
+        return False
+    if (
+        is_folder
+        and entry.is_symlink()
+        and Path(entry.path).parent.resolve().is_relative_to(Path(entry.path).resolve())
+    ):
+        raise RequestError(f"{entry.path} is a link to a folder that it lies in", remedy="remove the link")
+    return is_folder
 
 
 def _checked(name: str) -> str:

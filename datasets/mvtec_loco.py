@@ -127,11 +127,11 @@ class MvtecLoco(FromTestDataset, TreeDataset):
 
 def _read_config(path: Path) -> dict[int, Saturation]:
     """The saturation of each defect by the value of its pixels."""
+    if not path.is_file():
+        raise _wrong(path, "is not a file" if path.exists() else "is missing")
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise _wrong(path, "is missing") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _wrong(path, f"cannot be read: {error}") from None
     if not isinstance(entries, list) or not entries:
         raise _wrong(path, "is no list of defects")

@@ -1,6 +1,6 @@
 """Real-IAD: industrial parts, each photographed from five sides."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -74,7 +74,8 @@ class RealIad(FilesDataset):
     def find(self, category: str, base: Path) -> Found:
         """The rows of the category's table; images that it does not name, such as other views, are left alone."""
         table = self._table(category, base.parent.parent)
-        return found_by(base, _rows(category, table), [table])
+        rows = [*_rows(category, table)]
+        return found_by(base, rows, [table], _shared_masks(rows))
 
     def _table(self, category: str, root: Path) -> Path:
         folder = _TABLES[self.config.views]
@@ -96,6 +97,15 @@ def _rows(category: str, table: Path) -> Iterator[Row]:
     for part in _PARTS:
         for number, entry in enumerate(checked(whole.get(part), list, f"{table} {part}")):
             yield _row(category, normal, part, f"{table} {part}[{number}]", checked(entry, dict, f"{table} {part}"))
+
+
+def _shared_masks(rows: Sequence[Row]) -> Iterator[str]:
+    """A sentence for each mask that the table gives to a second image: to one of the two it does not belong."""
+    first: dict[str, Row] = {}
+    for row in rows:
+        for mask in row.masks:
+            if first.setdefault(mask, row).image != row.image:
+                yield f"{row.place} gives {row.image} the mask {mask}, which {first[mask].place} gives another image"
 
 
 def _row(category: str, normal: str, part: Role, place: str, entry: dict[str, Any]) -> Row:

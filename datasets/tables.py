@@ -69,10 +69,15 @@ def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file. Raises RequestError, with the line, for a file that is none."""
     try:
         value = json.loads(_read_text(path))
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # Half a character, escaped: no message, table or page can hold it.
+        raise RequestError(f"{path} holds text that is not Unicode", remedy="get the file again") from None
     except json.JSONDecodeError as error:
         raise RequestError(
             f"{path} line {error.lineno} is not JSON: {error.msg}", remedy="get the file again"
         ) from None
+    except RecursionError:
+        raise RequestError(f"{path} is nested too deeply", remedy="get the file again") from None
     return checked(value, dict, str(path))
 
 
@@ -153,11 +158,19 @@ def _problem(base: Path, row: Row, kept: Mapping[str, Row]) -> str | None:
     for path in (row.image, *row.masks):
         if Path(path).is_absolute() or ".." in path.split("/"):
             return f"names {path}, which is outside of {base}"
-        if not (base / path).is_file():
+        if not _is_file(base / path):
             return f"names {base / path}, which does not exist"
     if row.image in kept:
         return f"lists {row.image} again, after {kept[row.image].place}"
     return None
+
+
+def _is_file(path: Path) -> bool:
+    """False too for a name that no file can have, such as a far too long one."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _sample(row: Row) -> Sample:
@@ -201,6 +214,8 @@ def _line(path: Path, number: int, header: list[str], cells: list[str]) -> Line:
 
 
 def _read_text(path: Path) -> str:
+    if path.exists() and not path.is_file():  # A pipe would be waited for.
+        raise RequestError(f"cannot read {path}: it is not a file", remedy="put the file there")
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:

@@ -20,4 +20,4 @@ class TreeDataset(FilesDataset):
 
     def find(self, category: str, base: Path) -> Found:
         """Images, and masks paired by their names."""
-        return find(base, self.tree, lambda paths: self.blank(base, paths))
+        return find(base, self.tree, lambda paths: self.unmarked(base, paths))

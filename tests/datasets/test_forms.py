@@ -132,7 +132,7 @@ def test_the_quick_way_to_a_size_gives_the_same_bits(form: str) -> None:
     content, _ = FORMS[form]
     picture = decode_image(content, Path("x"))
     np.testing.assert_array_equal(picture.pixels(3), resize(picture.pixels(), 3))
-    assert picture.frames == (2 if " of two " in form else 1) and not picture.blank
+    assert picture.frames == (2 if " of two " in form else 1) and not picture.unmarked
 
 
 @pytest.mark.parametrize("adobe", [True, False])
@@ -176,7 +176,7 @@ def test_masks(tmp_path: Path, form: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "blank"),
+    ("content", "unmarked"),
     [
         (png([[0, 0]], 0, 16), True),
         (png([[0, 1]], 0, 16), False),
@@ -187,9 +187,9 @@ def test_masks(tmp_path: Path, form: str) -> None:
         (png([[[0, 0, 0], [0, 0, 9]]], 2), False),
     ],
 )
-def test_blank_is_what_no_mask_pixel_exceeds(tmp_path: Path, content: bytes, blank: bool) -> None:
+def test_unmarked_is_what_no_mask_pixel_exceeds(tmp_path: Path, content: bytes, unmarked: bool) -> None:
     (tmp_path / "m.png").write_bytes(content)
-    assert decode_image(content, tmp_path).blank == blank == (not read_mask(tmp_path / "m.png").any())
+    assert decode_image(content, tmp_path).unmarked == unmarked == (not read_mask(tmp_path / "m.png").any())
 
 
 def test_a_size_that_fills_the_memory_is_refused_without_decoding(tmp_path: Path) -> None:
