@@ -1,9 +1,12 @@
 """Hundreds of damaged datasets: each mutation of a file ends in a message that names it, in a counted loss, or in
 what the files then say; never in a crash, a wrong label or a lost image that nobody is told of."""
 
+import hashlib
 import json
+import os
 import random
 import shutil
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,41 +24,19 @@ from adbench.datasets.file_index import hash_path, kept_in
 from adbench.datasets.files import FilesDataset, image_counts
 from adbench.datasets.registry import dataset_class, open_dataset
 from adbench.datasets.splits import make_split
-from mini_mutations import MUTATIONS, Mutation, files_below
-from mini_mvtec import mvtec_ad
-from miniatures import MINIATURES
+from mini_mutations import MUTATIONS, Mutation
+from miniatures import ON_DISK
 
 TIMES = 26
-"""Mutations of each miniature."""
+"""Mutations of each miniature, no two alike."""
+WANTED = 500
+"""Mutations of all miniatures together, at least; those of archives are in test_archives.py."""
 MASK_PIXELS = ("kolektor_sdd", "kolektor_sdd2")
 """Datasets whose labels are what the masks show."""
 OF_MASKS = "defects_config.json"
 """A table that says of no image what it is, but of all how their masks count."""
 Key = tuple[str, str]
 """Category and image_id."""
-
-
-def listed(root: Path) -> Path:
-    """Images of two defects, with a table that lists them with masks, splits and patients."""
-    mvtec_ad(root, ("img",))
-    lines = ["path,label,mask,split,patient"]
-    for path in files_below(root):
-        _, part, defect, name = path.split("/")
-        if part != "ground_truth":
-            mask = f"img/ground_truth/{defect}/{name[:-4]}_mask.png"
-            said = f"anomalous,{mask}" if defect != "good" else "good,"
-            lines.append(f"{path},{said},{part},{part}-{defect}-{name[:-4]}")
-    (root / "list.csv").write_text("\n".join(lines) + "\n")
-    return root
-
-
-CASES: Mapping[str, tuple[str, dict[str, Any], Callable[[Path], Path]]] = {
-    **{name: (name, {}, write) for name, write in MINIATURES.items()},
-    "folder as mvtec": ("folder", {}, MINIATURES["mvtec_ad"]),
-    "folder as visa": ("folder", {"layout": "visa"}, MINIATURES["visa"]),
-    "folder of classes": ("folder", {"layout": "classes", "normal": "no"}, MINIATURES["br35h"]),
-    "folder with a table": ("folder", {"layout": "csv", "table": "list.csv"}, listed),
-}
 
 
 @dataclass
@@ -279,9 +260,13 @@ class Oracle:
         return self.before.samples[keys[0]]
 
 
-@pytest.mark.parametrize("case", CASES)
+def test_there_are_as_many_mutants_as_promised() -> None:
+    assert len(ON_DISK) * TIMES >= WANTED
+
+
+@pytest.mark.parametrize("case", ON_DISK)
 def test_mutants(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    name, params, write = CASES[case]
+    name, params, write = ON_DISK[case]
     pristine, root = write(tmp_path / "pristine" / "data"), tmp_path / "data"
     rng = random.Random(case)
 
@@ -310,11 +295,14 @@ def test_mutants(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             "mask": sorted({mask for own in before.masks.values() for mask in own}),
             "table": sorted(before.tables),
         }
+        seen = {state_of(root)}
         for number in range(TIMES):
-            fresh()
-            what = rng.choice([what for what, paths in files.items() if paths])
-            mutation = Mutation(root, rng.choice(files[what]), rng)
-            mutation.happen(rng.choice(MUTATIONS[what]))
+            while (state := state_of(root)) in seen:
+                fresh()
+                what = rng.choice([what for what, paths in files.items() if paths])
+                mutation = Mutation(root, rng.choice(files[what]), rng)
+                mutation.happen(rng.choice(MUTATIONS[what]))
+            seen.add(state)
             try:
                 ends[Oracle(name, root, before, texts, mutation).judge(look(opened))] += 1
             except Exception as error:
@@ -322,3 +310,17 @@ def test_mutants(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     print(f"{case}: {dict(ends)}")  # noqa: T201
     assert not wrong, "\n".join([f"{len(wrong)} of {TIMES}", *wrong])
     assert ends["named"] >= TIMES // 4
+    assert len(seen) == TIMES + 1
+
+
+def state_of(root: Path) -> str:
+    """A hash of all that lies below a folder: names, kinds and contents."""
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*")):
+        mode, content = path.lstat().st_mode, b""
+        if stat.S_ISLNK(mode):
+            content = os.readlink(path).encode()
+        elif stat.S_ISREG(mode) and os.access(path, os.R_OK):
+            content = path.read_bytes()
+        digest.update(f"{ascii(path.relative_to(root).as_posix())} {mode} {len(content)} ".encode() + content)
+    return digest.hexdigest()

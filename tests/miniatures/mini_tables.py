@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from drawn import draw, save
+from mini_mvtec import mvtec_ad
 
 ISIC_CLASSES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
 
@@ -110,6 +111,20 @@ def medianomaly(root: Path, folder: str) -> Path:
         "test": {"0": lists["test 0"], "1": lists["test 1"]},
     }
     write_json(root / folder / "data.json", table)
+    return root
+
+
+def listed(root: Path) -> Path:
+    """Images of two defects, with a list.csv that names them with masks, splits and patients."""
+    mvtec_ad(root, ("img",))
+    lines = ["path,label,mask,split,patient"]
+    for path in sorted(root.rglob("*.png")):
+        part, defect, name = path.relative_to(root / "img").parts
+        if part != "ground_truth":
+            mask = f"img/ground_truth/{defect}/{path.stem}_mask.png"
+            said = f"anomalous,{mask}" if defect != "good" else "good,"
+            lines.append(f"img/{part}/{defect}/{name},{said},{part},{part}-{defect}-{path.stem}")
+    (root / "list.csv").write_text("\n".join(lines) + "\n")
     return root
 
 
