@@ -5,7 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-from adbench.datasets.base import DatasetRecord
+from pydantic import Field
+
+from adbench.datasets.base import DatasetRecord, Mask, Sample
+from adbench.datasets.files import FilesConfig
 from adbench.datasets.layout import Found, Images, Layout, without_suffix
 from adbench.datasets.trees import TreeDataset
 
@@ -16,9 +19,21 @@ _DEFECTIVE = re.compile(r"^\d+[ \t]+1[ \t].*?(\S+)_label\.png", re.IGNORECASE | 
 """Such a line on a defective image."""
 
 
+class DagmConfig(FilesConfig):
+    """Parameters of DAGM."""
+
+    weak_masks: bool = Field(
+        default=False,
+        description="judge maps by the coarse ellipses around the defects, and say so in every row; otherwise pixel "
+        "metrics are null",
+    )
+
+
 class Dagm(TreeDataset):
     """Ten textures; an image with a label file is defective."""
 
+    config: DagmConfig
+    config_class = DagmConfig
     tree = Layout(
         (
             Images("Train/{name}", "train", masks=("Train/Label/{name}_label",)),
@@ -37,9 +52,10 @@ class Dagm(TreeDataset):
         layout="ClassN/{Train,Test}/{NNNN.PNG,Label/NNNN_label.PNG}, N in 1..10; 10 categories",
         splits="Train and Test are official; defective images of Train are the labelled anomalies; val is carved "
         "from train and labelled",
-        masks="Label/NNNN_label.PNG, anomalous where > 0: coarse ellipses around the defects",
-        known_problems="masks are weak: pixel metrics judge against a coarse ellipse, not the defect; images are "
-        "drawn; defects have no types",
+        masks="Label/NNNN_label.PNG, anomalous where > 0: coarse ellipses around the defects, so pixel metrics are "
+        "null unless dataset.weak_masks=true asks for them",
+        known_problems="masks are weak: they mark a coarse ellipse, not the defect; images are drawn; defects have no "
+        "types",
         version="2007",
     )
 
@@ -72,6 +88,19 @@ class Dagm(TreeDataset):
                 *(f"image that Labels.txt does not list, so left out: {base / image}" for image in unlisted),
             ),
         )
+
+    def load_mask(self, category: str, sample: Sample) -> Mask | None:
+        """The ellipse around the defect, if such masks are asked for."""
+        return super().load_mask(category, sample) if self.config.weak_masks else None
+
+    def has_masks(self, category: str) -> bool:
+        """An ellipse is no exact mask: only if asked for."""
+        return self.config.weak_masks
+
+    def notes(self, category: str) -> list[str]:
+        """What is said of all files, and that masks are weak where they count."""
+        weak = ["WEAK MASKS: pixel metrics judge maps by coarse ellipses around the defects"]
+        return super().notes(category) + (weak if self.config.weak_masks else [])
 
 
 def _text(table: Path) -> str:

@@ -56,7 +56,7 @@ class FilesDataset(Dataset):
     def __init__(self, config: FilesConfig) -> None:
         self.config = config
         if config.root is None:
-            raise self.missing("nobody has said where it is")
+            raise self.missing("neither dataset.root nor data_root says where it is")
         self.root = Path(config.root).expanduser().absolute()
         if not self.root.is_dir():
             raise self.missing(f"{self.root} {'is not a folder' if self.root.exists() else 'does not exist'}")
@@ -77,11 +77,14 @@ class FilesDataset(Dataset):
     def missing(self, problem: str) -> RequestError:
         """The error for data that is not where it should be: what it is, where to get it, how to prepare it."""
         record = self.record
+        fetched = record.archives and all(archive.url for archive in record.archives)
         return MissingDataError(
             f"dataset '{record.name}' is not here: {problem}",
             allowed=record.layout,
             remedy=f"get it from {record.home} (licence: {record.licence}), then\n"
-            f"           adbench data prepare {record.name} ARCHIVE... data_root=FOLDER   and give data_root=FOLDER",
+            f"           adbench data prepare {record.name} ARCHIVE...{'   (or --download)' if fetched else ''}\n"
+            f"           where it lies unpacked, give dataset.root=FOLDER, or data_root=FOLDER for "
+            f"FOLDER/{record.name}",
         )
 
     def categories(self) -> tuple[str, ...]:
@@ -99,10 +102,11 @@ class FilesDataset(Dataset):
         return _broken(self.found(category), self._facts(category)) if self.config.broken == "skip" else {}
 
     def notes(self, category: str) -> list[str]:
-        """What was skipped, and where only the first of a file's images is read."""
+        """Where it is not all that is published, what was skipped, and of which files only the first image is read."""
         skipped, facts = self.skipped(category), self._facts(category)
         many = [sample.image_id for sample in self.samples(category) if facts[sample.image_id].frames > 1]
-        notes = []
+        counts = [problem.removeprefix(f"{self.base(category)}: ") for problem in self.count_problems(category)]
+        notes = [f"NOT AS PUBLISHED: {'; '.join(counts)}"] if counts else []
         if skipped:
             notes.append(f"SKIPPED: {len(skipped)} broken image(s), such as {next(iter(skipped))}")
         if many:
@@ -205,8 +209,10 @@ class FilesDataset(Dataset):
                     return found
             inner = [path for root in roots for path in sorted(root.iterdir()) if path.is_dir()]
             roots = inner[:_MOST_WRAPPERS] if self.wrapped else []
-        seen = ", ".join(sorted(path.name for path in self.root.iterdir())[:8]) or "nothing: it is empty"
-        raise self.missing(f"{self.root} is not laid out as expected; it holds {seen}")
+        seen = ", ".join(sorted(path.name for path in self.root.iterdir())[:8])
+        raise self.missing(
+            f"{self.root} is not laid out as expected; it holds {seen}" if seen else f"{self.root} is empty"
+        )
 
     def _facts(self, category: str) -> dict[str, FileFacts]:
         if category not in self._known_facts:

@@ -79,6 +79,13 @@ class ByMvtec(Arrangement):
             found = {root.name: root}
         else:
             found = {path.name: path for path in sorted(root.iterdir()) if (path / "train" / "good").is_dir()}
+        if not found and (root / "train").is_dir():
+            seen = ", ".join(sorted(path.name for path in (root / "train").iterdir())[:8]) or "nothing"
+            raise RequestError(
+                f"dataset.root={root}: its train has no folder good, which holds the normal images; it holds {seen}",
+                allowed=self.layout,
+                remedy="name the folder of normal images good, or choose another dataset.layout (visa, classes, csv)",
+            )
         for name, path in found.items():
             if not Listing(path / "train" / "good").paths:
                 raise RequestError(

@@ -1,6 +1,7 @@
 """ISIC 2018, task 3: dermatoscopic images of skin lesions; nevi are normal."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -77,7 +78,8 @@ class Isic2018(FilesDataset):
             rows += [_row(line, folder, role, lesions) for line in read_csv(table, ("image", *CLASSES))]
             tables.append(table)
             folders.append(folder)
-        return found_by(base, rows, tables, _without_lesion(rows, groupings), listed=folders)
+        found = found_by(base, rows, tables, listed=folders)
+        return replace(found, problems=(*found.problems, *_without_lesion(found, groupings)))
 
     def _part(self, base: Path, part: str) -> tuple[Path, str]:
         """The table of a part, and the folder of its images within ``base``, which may lie in one of its own name."""
@@ -104,11 +106,11 @@ def _lesions(table: Path) -> dict[str, str]:
     return {line.cells["image"]: line.cells["lesion_id"] for line in lines if line.cells["lesion_id"]}
 
 
-def _without_lesion(rows: Sequence[Row], groupings: Path | None) -> Iterator[str]:
+def _without_lesion(found: Found, groupings: Path | None) -> Iterator[str]:
     """A sentence for each training image whose lesion the groupings, where they are there, do not tell."""
-    for row in rows:
-        if groupings and row.role == "train" and row.group is None and row.image:
-            yield f"{groupings} does not name the lesion of {row.image}"
+    for sample in found.samples:
+        if groupings and sample.role in ("train", "labelled") and sample.group is None:
+            yield f"{groupings} does not name the lesion of {sample.image_id}"
 
 
 def _row(line: Line, folder: str, role: Role, lesions: Mapping[str, str]) -> Row:

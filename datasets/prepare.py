@@ -61,29 +61,30 @@ class _Source:
     into: str
 
 
-def verify(name: str, root: Path | None, say: Say) -> Checked:
-    """Look at every file of the dataset in ``root``: unreadable ones, masks, tables, published numbers of images, and
-    whether all is as it was prepared. Raises RequestError if it is not there at all."""
+def verify(name: str, root: Path | None, params: Mapping[str, Any], say: Say) -> Checked:
+    """Look at every file of the dataset in ``root``, opened with ``params``: unreadable ones, masks, tables, published
+    numbers of images, and whether all is as it was prepared. Raises RequestError if it is not there at all."""
     if not _on_disk(name):
         if root is not None:
             raise RequestError(f"dataset '{name}' has no folder", remedy=f"adbench data verify {name}")
-        return Checked(name, None, _checked(open_dataset(name, {}), say))
+        return Checked(name, None, _checked(open_dataset(name, params), say))
     assert root is not None
-    categories = _checked(open_dataset(name, {"root": str(root)}), say)
-    return Checked(name, root, categories, tuple(_changes(root, categories)))
+    categories = _checked(open_dataset(name, {**params, "root": str(root)}), say)
+    return Checked(name, root, categories, tuple(_changes(name, root, params, categories)))
 
 
 def prepare(
     name: str,
     archives: Sequence[Path],
     data_root: Path,
+    params: Mapping[str, Any],
     *,
     fetch: bool = False,
     force: bool = False,
     version: str,
     say: Say,
 ) -> Checked:
-    """Unpack the dataset's archives to ``data_root/name`` and verify what came of them.
+    """Unpack the dataset's archives to ``data_root/name`` and verify what came of them, opened with ``params``.
 
     With ``fetch`` those that have a public address are downloaded first. The dataset appears only when all archives
     are unpacked and hold it; with ``force`` it takes the place of one that was prepared earlier. ``version`` of
@@ -99,6 +100,12 @@ def prepare(
         _refuse_replacing(target, force)
         if fetch:
             given += _fetched(record, given, target, say)
+        if not given and name == "folder":
+            raise RequestError(
+                "dataset 'folder' is whatever folder of yours you name: there is nothing to prepare",
+                remedy="check it with adbench data verify folder dataset.root=PATH, or unpack one into data_root with\n"
+                "           adbench data prepare folder ARCHIVE...",
+            )
         if not given:
             raise _by_hand(record, record.archives, f"no archive of dataset '{name}' was given")
         sources = _recognised(record, given, say)
@@ -107,10 +114,11 @@ def prepare(
             "prepared": datetime.now(UTC).isoformat(timespec="seconds"),
             "adbench_version": version,
             "archives": [{"name": s.path.name, "bytes": s.path.stat().st_size, "md5": s.md5} for s in sources],
+            "params": dict(params),
             "fingerprints": {},
         }
         _unpack_all(record, sources, target, facts, say)
-        categories = _checked(open_dataset(name, {"root": str(target)}), say)
+        categories = _checked(open_dataset(name, {**params, "root": str(target)}), say)
         facts["fingerprints"] = {category.name: category.fingerprint for category in categories}
         _write(target, facts)
     return Checked(name, target, categories)
@@ -261,16 +269,18 @@ def _unpack_all(
         for source in sources:
             count = unpack(source.path, unpacked / source.into)
             say(f"unpacked {source.path.name}: {count:,} files")
-        _refuse_other_content(record, sources, unpacked)
+        _refuse_other_content(record, sources, unpacked, facts["params"])
         _write(unpacked, facts)
         _exchange(unpacked, target)
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)
 
 
-def _refuse_other_content(record: DatasetRecord, sources: Sequence[_Source], unpacked: Path) -> None:
+def _refuse_other_content(
+    record: DatasetRecord, sources: Sequence[_Source], unpacked: Path, params: Mapping[str, Any]
+) -> None:
     try:
-        open_dataset(record.name, {"root": str(unpacked)})
+        open_dataset(record.name, {**params, "root": str(unpacked)})
     except RequestError as error:
         seen = ", ".join(sorted(path.name for path in unpacked.iterdir())[:8])
         names = ", ".join(source.path.name for source in sources)
@@ -319,11 +329,14 @@ def _check(dataset: Dataset, name: str) -> CheckedCategory:
         return CheckedCategory(name, {}, None, (f"{name}: {error.problem}",))
 
 
-def _changes(root: Path, categories: Sequence[CheckedCategory]) -> Iterator[str]:
+def _changes(
+    name: str, root: Path, params: Mapping[str, Any], categories: Sequence[CheckedCategory]
+) -> Iterator[str]:
     path = root / PREPARED
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         known: dict[str, str] = dict(facts["fingerprints"])
+        then: dict[str, Any] = dict(facts["params"])
         when = f"prepared on {str(facts['prepared'])[:10]} by adbench {facts['adbench_version']}"
     except FileNotFoundError:  # Arranged by hand.
         return
@@ -332,15 +345,18 @@ def _changes(root: Path, categories: Sequence[CheckedCategory]) -> Iterator[str]
         return
     if not known:  # It was prepared, but nobody waited until it was verified.
         return
+    if then != params:  # What files count may depend on them.
+        dataset = open_dataset(name, {**then, "root": str(root)})
+        categories = [_check(dataset, category) for category in dataset.categories()]
     now = {category.name: category.fingerprint for category in categories}
-    for name in sorted({*known, *now}):
-        if name not in now:
-            yield f"{root}: category '{name}' was {when}, and is no longer there"
-        elif name not in known:
-            yield f"{root}: category '{name}' is not among those that were {when}"
-        elif known[name] != now[name]:
-            prints = f"fingerprint {known[name]}, now {now[name]}"
-            yield f"{root}: category '{name}' is no longer what was {when} ({prints})"
+    for category in sorted({*known, *now}):
+        if category not in now:
+            yield f"{root}: category '{category}' was {when}, and is no longer there"
+        elif category not in known:
+            yield f"{root}: category '{category}' is not among those that were {when}"
+        elif known[category] != now[category]:
+            prints = f"fingerprint {known[category]}, now {now[category]}"
+            yield f"{root}: category '{category}' is no longer what was {when} ({prints})"
 
 
 def _write(folder: Path, facts: Mapping[str, Any]) -> None:

@@ -114,6 +114,9 @@ def _row(category: str, normal: str, part: Role, place: str, entry: dict[str, An
     )
     mask = checked(entry.get("mask_path") or "", str, f"{place}.mask_path")
     path = inside(image)
+    wrong = None if of == category else f"is of the category '{of}', not '{category}'"
+    if shown != normal and path.startswith("OK/"):
+        wrong = f"says that {path} shows the defect '{shown}', but it lies among the normal images"
     return Row(
         place=place,
         image=path,
@@ -121,5 +124,5 @@ def _row(category: str, normal: str, part: Role, place: str, entry: dict[str, An
         role=part,
         group=path.rpartition("/")[0],
         masks=(inside(mask),) if mask and shown != normal else (),
-        problem=None if of == category else f"is of the category '{of}', not '{category}'",
+        problem=wrong,
     )

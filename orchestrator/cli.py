@@ -313,7 +313,7 @@ def data() -> None:
 
 @data.command("prepare", short_help="Unpack, arrange and verify a dataset's archives.")
 @click.argument("name")
-@click.argument("words", nargs=-1, metavar="[ARCHIVE ...] [data_root=FOLDER]")
+@click.argument("words", nargs=-1, metavar="[ARCHIVE ...] [data_root=FOLDER] [dataset.KEY=VALUE ...]")
 @click.option("--download", is_flag=True, help="Fetch the archives that have a plain public address.")
 @click.option("--force", is_flag=True, help="Replace the dataset if it was prepared before.")
 @_guarded
@@ -321,8 +321,8 @@ def data_prepare(name: str, words: tuple[str, ...], download: bool, force: bool)
     """Make the dataset NAME of its archives (zip, tar, gz, xz, bz2), and verify it.
 
     It goes to data_root/NAME (default: adbench-data/NAME), where `adbench run` finds it; nothing appears there if an
-    archive is broken, unsafe or of something else. Exit codes: 0 all is well; 2 it cannot be prepared, or problems
-    were found.
+    archive is broken, unsafe or of something else. dataset.KEY=VALUE are its parameters (`adbench show dataset NAME`),
+    for those who hold but a part of it. Exit codes: 0 all is well; 2 it cannot be prepared, or problems were found.
     """
     from adbench.orchestrator.data import run_prepare
 
@@ -331,12 +331,12 @@ def data_prepare(name: str, words: tuple[str, ...], download: bool, force: bool)
 
 @data.command("verify", short_help="Check every file of a dataset.")
 @click.argument("name")
-@click.argument("words", nargs=-1, metavar="[data_root=FOLDER | root=FOLDER]")
+@click.argument("words", nargs=-1, metavar="[data_root=FOLDER | root=FOLDER] [dataset.KEY=VALUE ...]")
 @_guarded
 def data_verify(name: str, words: tuple[str, ...]) -> int | None:
     """Print every problem of the dataset NAME: unreadable files, masks, wrong numbers, changes since it was prepared.
 
-    Exit codes: 0 none; 2 some, or it is not there.
+    dataset.KEY=VALUE are its parameters, as `adbench run` takes them. Exit codes: 0 none; 2 some, or it is not there.
     """
     from adbench.orchestrator.data import run_verify
 

@@ -140,7 +140,7 @@ def test_classes_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"the class good of .*c is not normal"):
         opened(tmp_path / "c", "classes", normal="dented")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(RequestError, match="nothing: it is empty"):
+    with pytest.raises(RequestError, match="empty is empty"):
         opened(tmp_path / "empty", "classes", normal="good")
 
 

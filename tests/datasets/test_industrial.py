@@ -4,6 +4,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,8 +64,10 @@ def name(request: pytest.FixtureRequest) -> str:
     return chosen
 
 
-def opened(name: str, root: Path) -> FilesDataset:
-    dataset = open_dataset(name, {"root": str(root)})
+def opened(name: str, root: Path, **params: Any) -> FilesDataset:
+    """The dataset; of DAGM with its masks, which are weak."""
+    weak = {"weak_masks": True} if name == "dagm" else {}
+    dataset = open_dataset(name, {"root": str(root), **weak, **params})
     assert isinstance(dataset, FilesDataset)
     return dataset
 
@@ -123,6 +126,9 @@ def test_published_counts_add_up_and_are_compared(name: str, tmp_path: Path) -> 
         problems = dataset.count_problems(category)
         assert len(problems) == len(counts.get(category, {}))
         assert all("are published" in problem and str(tmp_path) in problem for problem in problems)
+        notes = dataset.notes(category)  # A row says it too, but not where the files lie.
+        assert sum(note.count("are published") for note in notes) == len(problems)
+        assert not any(str(tmp_path) in note for note in notes)
 
 
 def test_an_archive_may_have_wrapped_all_in_folders(name: str, tmp_path: Path) -> None:
@@ -273,6 +279,20 @@ def test_dagm_without_its_table_goes_by_the_masks_alone(tmp_path: Path) -> None:
     (tmp_path / "Class10" / "Train" / "Label" / "0003_label.PNG").unlink()
     without = by_id(opened("dagm", tmp_path), "Class10")["Train/0003.PNG"]
     assert (without.label, without.role) == (0, "train")  # Nothing else says that it is defective.
+
+
+def test_weak_masks_of_dagm_count_only_if_asked_for_and_are_noted(tmp_path: Path) -> None:
+    weak = written("dagm", tmp_path)
+    plain = opened("dagm", tmp_path, weak_masks=False)
+    sample = by_id(plain, "Class1")["Test/0003.PNG"]
+    assert sample.label and plain.samples("Class1") == weak.samples("Class1")
+    assert plain.load_mask("Class1", sample) is None and not plain.has_masks("Class1")
+    assert weak.load_mask("Class1", sample) is not None and weak.has_masks("Class1")
+    assert plain.notes("Class1") == [] and "WEAK MASKS" in weak.notes("Class1")[0]
+    (tmp_path / "Class1" / "Test" / "Label" / "0003_label.PNG").write_bytes(b"torn")
+    for weak_masks in (False, True):
+        (problem,) = opened("dagm", tmp_path, weak_masks=weak_masks).verify("Class1")
+        assert "0003_label.PNG" in problem  # It says what the image shows, whether it is judged by or not.
 
 
 def test_btad_finds_masks_of_any_type(tmp_path: Path) -> None:

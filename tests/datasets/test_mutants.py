@@ -193,6 +193,8 @@ class Oracle:
         if after.problems:
             return "named"
         assert set(after.fingerprints) == set(self.before.fingerprints), "a category is lost"
+        shared = [mask for mask, count in Counter(self._all_masks(after)).items() if count > 1]
+        assert not shared, f"masks of two images: {shared}"
         self._assert_affected(affected, retold, after)
         if len(after.samples) < len(self.before.samples):
             assert after.counts, "images vanished, and no count tells"
@@ -204,6 +206,9 @@ class Oracle:
 
     def _masks(self, key: Key, after: View) -> tuple[str, ...]:
         return (*self.before.masks.get(key, ()), *after.masks.get(key, ()))
+
+    def _all_masks(self, view: View) -> list[str]:
+        return [mask for own in view.masks.values() for mask in own]
 
     def _text(self, path: str) -> str:
         file = self.root / path
@@ -295,11 +300,12 @@ def test_mutants(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             "mask": sorted({mask for own in before.masks.values() for mask in own}),
             "table": sorted(before.tables),
         }
+        pictures = [what for what in ("image", "mask") if files[what]]
         seen = {state_of(root)}
         for number in range(TIMES):
             while (state := state_of(root)) in seen:
                 fresh()
-                what = rng.choice([what for what, paths in files.items() if paths])
+                what = "table" if files["table"] and rng.random() < 0.5 else rng.choice(pictures)
                 mutation = Mutation(root, rng.choice(files[what]), rng)
                 mutation.happen(rng.choice(MUTATIONS[what]))
             seen.add(state)
@@ -319,8 +325,8 @@ def state_of(root: Path) -> str:
     for path in sorted(root.rglob("*")):
         mode, content = path.lstat().st_mode, b""
         if stat.S_ISLNK(mode):
-            content = os.readlink(path).encode()
+            content = str(path.readlink()).encode()
         elif stat.S_ISREG(mode) and os.access(path, os.R_OK):
             content = path.read_bytes()
-        digest.update(f"{ascii(path.relative_to(root).as_posix())} {mode} {len(content)} ".encode() + content)
+        digest.update(f"{path.relative_to(root).as_posix()!a} {mode} {len(content)} ".encode() + content)
     return digest.hexdigest()

@@ -63,7 +63,7 @@ def published(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 def prepared(root: Path, *archives: Path, said: list[str] | None = None, **options: bool) -> Checked:
     say = silent if said is None else said.append
-    return prepare("mvtec_ad", archives, root, version="1.2.3", say=say, **options)
+    return prepare("mvtec_ad", archives, root, {}, version="1.2.3", say=say, **options)
 
 
 def names(folder: Path) -> list[str]:
@@ -90,10 +90,11 @@ def test_an_archive_becomes_a_dataset(archive: Path, tmp_path: Path) -> None:
     assert facts == {
         "dataset": "mvtec_ad",
         "adbench_version": "1.2.3",
+        "params": {},
         "archives": [{"name": "mvtec.zip", "bytes": archive.stat().st_size, "md5": md5(archive)}],
         "fingerprints": {category.name: category.fingerprint for category in checked.categories},
     }
-    assert verify("mvtec_ad", root / "mvtec_ad", silent) == checked
+    assert verify("mvtec_ad", root / "mvtec_ad", {}, silent) == checked
 
 
 def test_several_archives_each_into_its_folder(
@@ -137,7 +138,7 @@ def test_every_problem_is_told(original: Path, tmp_path: Path, published: Callab
         strict=True,
     ):
         assert all(text in problem for text in texts), problem
-    assert verify("mvtec_ad", tmp_path / "data" / "mvtec_ad", silent).problems == checked.problems
+    assert verify("mvtec_ad", tmp_path / "data" / "mvtec_ad", {}, silent).problems == checked.problems
 
 
 def test_what_cannot_be_prepared_leaves_nothing(original: Path, archive: Path, tmp_path: Path) -> None:
@@ -176,7 +177,7 @@ def test_nothing_prepared_is_overwritten_unless_forced(original: Path, archive: 
     broken.write_bytes(b"PK\x03\x04")
     with pytest.raises(RequestError, match=r"broken\.zip"):
         prepared(root, less, broken, force=True)
-    assert verify("mvtec_ad", root / "mvtec_ad", silent) == before  # A failure costs nothing.
+    assert verify("mvtec_ad", root / "mvtec_ad", {}, silent) == before  # A failure costs nothing.
     after = prepared(root, less, force=True)
     assert [category.name for category in after.categories] == ["carpet"]
     assert names(root) == ["mvtec_ad"] and names(root / "mvtec_ad") == [PREPARED, "carpet"]
@@ -204,7 +205,7 @@ def test_what_a_killed_process_left(archive: Path, tmp_path: Path) -> None:
     (root / "mvtec_ad").rename(root / ".mvtec_ad.replaced")  # between the two steps of an exchange
     with pytest.raises(RequestError, match="is prepared already"):
         prepared(root, archive)
-    assert verify("mvtec_ad", root / "mvtec_ad", silent) == before
+    assert verify("mvtec_ad", root / "mvtec_ad", {}, silent) == before
     prepared(root, archive, force=True)
     assert names(root) == ["mvtec_ad"]
 
@@ -232,10 +233,10 @@ def test_a_data_root_that_is_a_file(archive: Path) -> None:
 
 def test_datasets_without_a_folder(archive: Path, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="'phantom' needs no preparation"):
-        prepare("phantom", [archive], tmp_path, version="1", say=silent)
+        prepare("phantom", [archive], tmp_path, {}, version="1", say=silent)
     with pytest.raises(RequestError, match="'phantom' has no folder"):
-        verify("phantom", tmp_path, silent)
-    assert verify("phantom", None, silent).problems == ()
+        verify("phantom", tmp_path, {}, silent)
+    assert verify("phantom", None, {}, silent).problems == ()
 
 
 def test_changes_since_preparation(archive: Path, tmp_path: Path) -> None:
@@ -246,20 +247,20 @@ def test_changes_since_preparation(archive: Path, tmp_path: Path) -> None:
     Image.open(image).rotate(180).save(image)
     shutil.rmtree(root / "mvtec_anomaly_detection" / "carpet")
     shutil.copytree(bottle, root / "mvtec_anomaly_detection" / "wood")
-    changes = verify("mvtec_ad", root, silent).problems
+    changes = verify("mvtec_ad", root, {}, silent).problems
     assert [change.split("'")[1] for change in changes] == ["bottle", "carpet", "wood"]
     assert "is no longer what was prepared on 20" in changes[0] and "by adbench 1.2.3" in changes[0]
     assert "is no longer there" in changes[1] and "is not among those" in changes[2]
     (root / PREPARED).write_text("{")
-    (problem,) = verify("mvtec_ad", root, silent).problems
+    (problem,) = verify("mvtec_ad", root, {}, silent).problems
     assert f"{root / PREPARED} cannot be read" in problem
     (root / PREPARED).unlink()
-    assert verify("mvtec_ad", root, silent).problems == ()
+    assert verify("mvtec_ad", root, {}, silent).problems == ()
 
 
 def test_verifying_what_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"dataset 'mvtec_ad' is not here: .*nowhere does not exist"):
-        verify("mvtec_ad", tmp_path / "nowhere", silent)
+        verify("mvtec_ad", tmp_path / "nowhere", {}, silent)
 
 
 @pytest.fixture

@@ -208,6 +208,7 @@ def test_real_iad_broken(root: Path) -> None:
     whole["train"][3]["category"] = "audiojack"
     whole["train"][4]["image_path"] = "../audiojack/OK/S0002/audiojack_0002_OK_C1_2023.jpg"
     whole["test"][1]["image_path"] = whole["test"][0]["image_path"]
+    whole["train"][6]["anomaly_class"] = "OI"
     (base / whole["test"][2]["image_path"]).unlink()
     (base / "NG" / "BX" / "S0021" / "zipper_0021_NG_BX_C1_2023.png").unlink()
     (base / "NG" / "HS" / "S0022" / "zipper_0022_NG_HS_C1_2023.jpg").write_bytes(b"")
@@ -217,6 +218,7 @@ def test_real_iad_broken(root: Path) -> None:
         "zipper",
         f"{table} train[3] is of the category 'audiojack', not 'zipper'",
         "train[4] names ../audiojack/OK/S0002/audiojack_0002_OK_C1_2023.jpg, which is outside of",
+        f"train[6] says that {whole['train'][6]['image_path']} shows the defect 'OI', but it lies among the normal",
         f"test[1] lists {whole['test'][0]['image_path']} again, after {table} test[0]",
         f"test[2] names {base / whole['test'][2]['image_path']}, which does not exist",
         "zipper_0021_NG_BX_C1_2023.png, which does not exist",

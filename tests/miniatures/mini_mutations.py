@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -69,6 +70,13 @@ class Mutation:
         content = self.file.read_bytes()
         place = self.rng.randrange(len(content))
         self.file.write_bytes(content[:place] + self.rng.choice(_TOKENS) + content[place:])
+
+    def garble(self) -> None:
+        """Flip one bit of a word, number or path: all are as likely, however long."""
+        content = bytearray(self.file.read_bytes())
+        word = self.rng.choice([*re.finditer(rb"[\w./ -]+", content)])
+        content[self.rng.randrange(*word.span())] ^= 1 << self.rng.randrange(6)
+        self.file.write_bytes(content)
 
     def swap(self) -> None:
         """Exchange the content with that of another file."""
@@ -189,7 +197,7 @@ _ANY: Sequence[Callable[[Mutation], None]] = (
 MUTATIONS: Mapping[str, Sequence[Callable[[Mutation], None]]] = {
     "image": _ANY,
     "mask": (*_ANY, Mutation.resize, Mutation.resize),
-    "table": (*_ANY, Mutation.flip, Mutation.flip, Mutation.flip, Mutation.insert, Mutation.insert, Mutation.insert),
+    "table": (*_ANY, *[Mutation.garble] * 12, *[Mutation.insert] * 3),
 }
 """What may happen to each kind of file."""
 

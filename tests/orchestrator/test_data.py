@@ -79,6 +79,9 @@ def test_every_problem_is_printed(adbench: Adbench, archive: str) -> None:
         (("prepare", "mvtec_ad", "dataroot=x", "a.zip"), ["unknown key 'dataroot'; did you mean 'data_root'?"]),
         (("prepare", "mvtec_ad", "--download"), ["has no plain public address", "adbench data prepare mvtec_ad"]),
         (("prepare", "phantom", "a.zip"), ["'phantom' needs no preparation"]),
+        (("prepare", "folder"), ["there is nothing to prepare", "adbench data verify folder dataset.root=PATH"]),
+        (("prepare", "mvtec_ad", "dataset.root=x"), ["dataset.root has no meaning here", "data_root=FOLDER"]),
+        (("verify", "mvtec_ad", "dataset.broke=skip", "root=."), ["'broke'; did you mean 'broken'?"]),
         (("verify", "mvtec_da"), ["did you mean 'mvtec_ad'"]),
         (("verify", "mvtec_ad"), ["adbench-data/mvtec_ad does not exist", "licence"]),
         (("verify", "mvtec_ad", "nowhere"), ["'nowhere' is not key=value", "data_root=..."]),
@@ -92,6 +95,33 @@ def test_wrong_requests(adbench: Adbench, words: tuple[str, ...], expected: list
     for text in expected:
         assert text in result.output
     assert not list(Path("adbench-data").glob("*"))
+
+
+def test_a_part_of_a_dataset_is_prepared_and_verified_with_its_parameters(adbench: Adbench) -> None:
+    MINIATURES["isic2018"](Path("original"))
+    for path in Path("original").glob("ISIC2018_Task3_Test*"):
+        shutil.rmtree(path)
+    part = Path(shutil.make_archive("part", "zip", "original")).name
+    refused = adbench("data", "verify", "isic2018", "root=original")
+    assert refused.exit_code == 2 and "with protocol=official needs the table" in refused.output
+    ckaad = "dataset.protocol=ckaad"
+    done = adbench("data", "prepare", "isic2018", part, ckaad)
+    assert done.exit_code == 0 and done.output.endswith(f"dataset=isic2018 {ckaad}\n"), done.output
+    assert adbench("data", "verify", "isic2018", ckaad).exit_code == 0
+    (Path("adbench-data/isic2018/ISIC2018_Task3_Training_Input") / "ISIC_0024306.jpg").unlink()
+    for params in ((ckaad,), ("dataset.protocol=ckaad", "dataset.broken=skip")):
+        changed = adbench("data", "verify", "isic2018", *params)
+        assert changed.exit_code == 2 and "category 'skin' is no longer what was prepared" in changed.output
+
+
+def test_a_folder_in_any_layout_is_verified(adbench: Adbench) -> None:
+    MINIATURES["br35h"](Path("scans"))
+    words = ("dataset.root=scans", "dataset.layout=classes", "dataset.normal=no")
+    verified = adbench("data", "verify", "folder", *words)
+    assert verified.exit_code == 0 and "no problems" in verified.output, verified.output
+    (Path("scans/no") / "no3.jpg").write_bytes(b"torn")
+    broken = adbench("data", "verify", "folder", *words)
+    assert broken.exit_code == 2 and "no3.jpg" in broken.output
 
 
 def test_an_archive_may_have_an_equals_sign_in_its_name(adbench: Adbench, archive: str) -> None:
