@@ -54,8 +54,8 @@ class Dagm(TreeDataset):
         "from train and labelled",
         masks="Label/NNNN_label.PNG, anomalous where > 0: coarse ellipses around the defects, so pixel metrics are "
         "null unless dataset.weak_masks=true asks for them",
-        known_problems="masks are weak: they mark a coarse ellipse, not the defect; images are drawn; defects have no "
-        "types",
+        known_problems="masks are weak: they mark a coarse ellipse, not the defect; images are drawn; defects have "
+        "no types",
         version="2007",
     )
 

@@ -35,6 +35,13 @@ class FilesConfig(DatasetConfig):
         description="images that cannot be read, or whose mask cannot: refuse the data, or leave them out and say "
         "so in every row",
     )
+    tile: int | None = Field(
+        default=None,
+        ge=16,
+        description="for huge images: cut them into tiles of at most so many pixels a side, each an image of its "
+        "own, anomalous if the mask marks a pixel of it; all tiles of an image stay in one split, metrics are those "
+        "of tiles. Needs masks. null: whole images",
+    )
 
 
 class FilesDataset(Dataset):
@@ -102,7 +109,7 @@ class FilesDataset(Dataset):
         return _broken(self.found(category), self._facts(category)) if self.config.broken == "skip" else {}
 
     def notes(self, category: str) -> list[str]:
-        """Where it is not all that is published, what was skipped, and of which files only the first image is read."""
+        """Where it is not as published, what was skipped, and of which files only the first image is read."""
         skipped, facts = self.skipped(category), self._facts(category)
         many = [sample.image_id for sample in self.samples(category) if facts[sample.image_id].frames > 1]
         counts = [problem.removeprefix(f"{self.base(category)}: ") for problem in self.count_problems(category)]

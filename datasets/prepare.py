@@ -62,8 +62,8 @@ class _Source:
 
 
 def verify(name: str, root: Path | None, params: Mapping[str, Any], say: Say) -> Checked:
-    """Look at every file of the dataset in ``root``, opened with ``params``: unreadable ones, masks, tables, published
-    numbers of images, and whether all is as it was prepared. Raises RequestError if it is not there at all."""
+    """Look at every file of the dataset in ``root``, opened with ``params``: unreadable ones, masks, tables, numbers
+    of images, and whether all is as it was prepared. Raises RequestError if it is not there at all."""
     if not _on_disk(name):
         if root is not None:
             raise RequestError(f"dataset '{name}' has no folder", remedy=f"adbench data verify {name}")
@@ -103,7 +103,7 @@ def prepare(
         if not given and name == "folder":
             raise RequestError(
                 "dataset 'folder' is whatever folder of yours you name: there is nothing to prepare",
-                remedy="check it with adbench data verify folder dataset.root=PATH, or unpack one into data_root with\n"
+                remedy="check it with adbench data verify folder dataset.root=PATH, or unpack one with\n"
                 "           adbench data prepare folder ARCHIVE...",
             )
         if not given:
@@ -319,14 +319,15 @@ def _checked(dataset: Dataset, say: Say) -> tuple[CheckedCategory, ...]:
 
 
 def _check(dataset: Dataset, name: str) -> CheckedCategory:
+    problems: list[str] = []
     try:
-        counts = image_counts(dataset.samples(name))
-        problems = dataset.verify(name)
+        problems += dataset.verify(name)
         if isinstance(dataset, FilesDataset):
-            problems = [*problems, *dataset.count_problems(name)]
+            problems += dataset.count_problems(name)
+        counts = image_counts(dataset.samples(name))
         return CheckedCategory(name, counts, dataset.fingerprint(name), tuple(problems))
     except RequestError as error:  # Such as a missing table: the others are looked at all the same.
-        return CheckedCategory(name, {}, None, (f"{name}: {error.problem}",))
+        return CheckedCategory(name, {}, None, (*problems, f"{name}: {error.problem}"))
 
 
 def _changes(

@@ -7,7 +7,9 @@ from typing import Any
 
 from adbench.datasets.base import Dataset
 from adbench.datasets.errors import unknown_name
+from adbench.datasets.files import FilesDataset
 from adbench.datasets.parameters import validate
+from adbench.datasets.tiles import Tiled
 
 _TABLE = {
     "bmad": "adbench.datasets.bmad:Bmad",
@@ -57,4 +59,5 @@ def dataset_class(name: str) -> type[Dataset]:
 def open_dataset(name: str, params: Mapping[str, Any]) -> Dataset:
     """A dataset opened with validated parameters; RequestError names a wrong one."""
     kind = dataset_class(name)
-    return kind(validate(kind.config_class, params, prefix="dataset.", owner=name))
+    dataset = kind(validate(kind.config_class, params, prefix="dataset.", owner=name))
+    return Tiled(dataset) if isinstance(dataset, FilesDataset) and dataset.config.tile else dataset

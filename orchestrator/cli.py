@@ -321,8 +321,8 @@ def data_prepare(name: str, words: tuple[str, ...], download: bool, force: bool)
     """Make the dataset NAME of its archives (zip, tar, gz, xz, bz2), and verify it.
 
     It goes to data_root/NAME (default: adbench-data/NAME), where `adbench run` finds it; nothing appears there if an
-    archive is broken, unsafe or of something else. dataset.KEY=VALUE are its parameters (`adbench show dataset NAME`),
-    for those who hold but a part of it. Exit codes: 0 all is well; 2 it cannot be prepared, or problems were found.
+    archive is broken, unsafe or of something else. dataset.KEY=VALUE are its parameters, for those who hold but a
+    part of it. Exit codes: 0 all is well; 2 it cannot be prepared, or problems were found.
     """
     from adbench.orchestrator.data import run_prepare
 

@@ -263,6 +263,6 @@ def _refuse_broken(chosen: list[tuple[DatasetSpec, Dataset, tuple[str, ...]]]) -
         more = [f"... and {len(problems) - len(shown)} more"] if len(problems) > len(shown) else []
         raise RequestError(
             "\n".join([f"{len(problems)} problem(s) in the data:", *(f"  {line}" for line in [*shown, *more])]),
-            remedy="repair or remove these files, or leave out what cannot be read (dataset.broken=skip); nothing was "
-            "trained",
+            remedy="repair or remove these files (dataset.broken=skip leaves out those that cannot be read); "
+            "nothing was trained",
         )
