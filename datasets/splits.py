@@ -78,6 +78,23 @@ def make_split(samples: Sequence[Sample], category: str, seed: int, rule: SplitR
     return Split(*(tuple(order.samples(roles[role])) for role in ROLES))
 
 
+def leaks(split: Split) -> list[str]:
+    """A sentence for val and for test where patients or items of theirs are seen before, as some publish it."""
+    fitted = [*split.train, *split.labelled]
+    found = []
+    for role, judged, before, where in (
+        ("val", split.val, fitted, "train"),
+        ("test", split.test, [*fitted, *split.val], "train or val"),
+    ):
+        known = {sample.group for sample in before}
+        shared = sorted({sample.group for sample in judged if sample.group is not None and sample.group in known})
+        if shared:
+            found.append(
+                f"LEAK: {len(shared)} patient(s) or item(s) of {role} are in {where} too, such as {shared[0]}"
+            )
+    return found
+
+
 def labelled_wanted(n_train: int, ratio: float) -> int:
     """N_a = round(N_n / (1 - r) - N_n): labelled anomalies that make up ``ratio`` of the training images (CKAAD)."""
     return round(n_train / (1.0 - ratio) - n_train)

@@ -24,7 +24,7 @@ from adbench.datasets.file_index import hash_path, kept_in
 from adbench.datasets.imageset import ImageSet
 from adbench.datasets.protocol import Protocol, follow_protocol, n_hidden, seen_as_normal, shortfalls
 from adbench.datasets.registry import open_dataset
-from adbench.datasets.splits import Split, choose_labelled, labelled_wanted, make_split
+from adbench.datasets.splits import Split, choose_labelled, labelled_wanted, leaks, make_split
 from adbench.methods.base import Context, Method, Prediction
 from adbench.methods.registry import method_class
 from adbench.orchestrator import environment
@@ -210,7 +210,7 @@ def _evaluate(
 def _note_split(split: Split, protocol: Protocol, ratio: float, progress: _Progress) -> None:
     counts = {f"n_{role}": len(split.of(role)) for role in ROLES}
     progress.facts.update(counts, n_hidden=n_hidden(split) if protocol.noise else None)
-    progress.notes.extend(shortfalls(split, protocol))
+    progress.notes.extend([*leaks(split), *shortfalls(split, protocol)])
     for label, what in ((0, "normal"), (1, "anomalous")):
         if not any(sample.label == label for sample in split.test):
             progress.notes.append(f"test holds no {what} images: metrics that need both kinds are null")

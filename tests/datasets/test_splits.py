@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from adbench.datasets.base import ROLES, Role, Sample, SplitRule
 from adbench.datasets.errors import RequestError
-from adbench.datasets.splits import SPLIT_COLUMNS, Split, choose_labelled, make_split
+from adbench.datasets.splits import SPLIT_COLUMNS, Split, choose_labelled, leaks, make_split
 
 DEFECTS = ("crack", "dent", "stain")
 
@@ -315,3 +315,16 @@ def test_where_each_group_has_an_anomaly_there_are_normal_images_to_train_on_if_
         make_split(samples, "item", 0, SplitRule())
     split = make_split(samples, "item", 0, SplitRule(anomalous=(0.5, 0.1, 0.4), train_on_labelled_groups=True))
     assert [len(split.of(role)) for role in ROLES] == [30, 10, 8, 32]
+
+
+def test_groups_that_are_trained_on_and_judged_are_told() -> None:
+    def of(*groups: str | None) -> tuple[Sample, ...]:
+        return tuple(Sample(f"{groups}/{number}", 0, group=group) for number, group in enumerate(groups))
+
+    sound = Split(of("a", None), of("a"), of("b"), of("c", None))
+    assert leaks(sound) == []
+    leaking = dataclasses.replace(sound, val=of("a", "b"), test=of("c", "b", "a", "a"))
+    assert leaks(leaking) == [
+        "LEAK: 1 patient(s) or item(s) of val are in train too, such as a",
+        "LEAK: 2 patient(s) or item(s) of test are in train or val too, such as a",
+    ]
