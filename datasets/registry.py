@@ -20,6 +20,7 @@ _TABLE = {
     "camelyon16": "adbench.datasets.camelyon16:Camelyon16",
     "chest_xray2017": "adbench.datasets.kermany:ChestXray2017",
     "dagm": "adbench.datasets.dagm:Dagm",
+    "dtd": "adbench.datasets.dtd:Dtd",
     "elpv": "adbench.datasets.elpv:Elpv",
     "folder": "adbench.datasets.folder:Folder",
     "isic2018": "adbench.datasets.isic2018:Isic2018",

@@ -65,6 +65,15 @@ def read_csv(path: Path, columns: Sequence[str], optional: Sequence[str] | None 
     return lines
 
 
+def read_list(path: Path) -> list[tuple[str, str]]:
+    """The lines of a UTF-8 file that hold anything, each after its place for messages. Raises RequestError for a file
+    that cannot be read and an empty one."""
+    lines = [(f"{path} line {number}", line.strip()) for number, line in enumerate(_read_text(path).split("\n"), 1)]
+    if not any(text for _, text in lines):
+        raise RequestError(f"{path} lists no images", remedy="add a line for each image")
+    return [(place, text) for place, text in lines if text]
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file. Raises RequestError, with the line, for a file that is none."""
     try:

@@ -97,6 +97,22 @@ def isic2018(root: Path) -> Path:
     return root
 
 
+def dtd(root: Path) -> Path:
+    """dtd/{images/TEXTURE/TEXTURE_NNNN.jpg,labels/{train,val,test}{1,2}.txt}, with an image that no table lists."""
+    rng = np.random.default_rng(8)
+    base, textures = root / "dtd", ("banded", "lined", "polka-dotted")
+    parts = {"train": range(1, 7), "val": range(7, 10), "test": range(10, 14)}
+    (base / "labels").mkdir(parents=True)
+    for texture in textures:
+        for number in range(1, 15):
+            save(base / "images" / texture / f"{texture}_{number:04d}.jpg", draw(rng)[0])
+    for part, numbers in parts.items():
+        for division in (1, 2):
+            names = [f"{t}/{t}_{n + (division == 2):04d}.jpg" for t in textures for n in numbers]
+            (base / "labels" / f"{part}{division}.txt").write_text("\n".join(names) + "\n")
+    return root
+
+
 def medianomaly(root: Path, folder: str) -> Path:
     """FOLDER/{images,data.json}, with images in lists that nobody reads."""
     rng = np.random.default_rng(4)

@@ -8,7 +8,7 @@ from typing import Any
 from mini_medical import bmad, br35h, brats2021, camelyon16, chest_xray2017, oct2017
 from mini_mvtec import mpdd, mvtec_ad, mvtec_ad2, mvtec_loco
 from mini_surfaces import btad, dagm, kolektor_sdd, kolektor_sdd2
-from mini_tables import isic2018, listed, medianomaly, real_iad, visa
+from mini_tables import dtd, isic2018, listed, medianomaly, real_iad, visa
 
 MINIATURES: Mapping[str, Callable[[Path], Path]] = {
     "bmad": bmad,
@@ -19,6 +19,7 @@ MINIATURES: Mapping[str, Callable[[Path], Path]] = {
     "camelyon16": camelyon16,
     "chest_xray2017": chest_xray2017,
     "dagm": dagm,
+    "dtd": dtd,
     "isic2018": isic2018,
     "kolektor_sdd": kolektor_sdd,
     "kolektor_sdd2": kolektor_sdd2,
