@@ -1,5 +1,6 @@
 """Br35H: slices of brain MRI with and without a tumour."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -56,11 +57,10 @@ class Br35h(FilesDataset):
         """The images of both folders."""
         return find(base, TREE, lambda paths: self.unmarked(base, paths))
 
-    def samples(self, category: str) -> tuple[Sample, ...]:
+    def chosen(self, samples: Sequence[Sample]) -> tuple[Sample, ...]:
         """All images; CKAAD's split gives each a role, the seeded one none."""
-        samples = super().samples(category)
         if self.config.split == "seeded":
-            return samples
+            return tuple(samples)
         trained = set()
         for label in (0, 1):
             ids = [sample.image_id for sample in samples if sample.label == label]

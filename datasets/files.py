@@ -100,9 +100,12 @@ class FilesDataset(Dataset):
 
     def samples(self, category: str) -> tuple[Sample, ...]:
         """All images of the category, sorted by their path relative to its folder; without those that are skipped."""
-        samples = self.found(category).samples
-        skipped = self.skipped(category)
-        return tuple(sample for sample in samples if sample.image_id not in skipped) if skipped else samples
+        samples, skipped = self.found(category).samples, self.skipped(category)
+        return self.chosen([sample for sample in samples if sample.image_id not in skipped])
+
+    def chosen(self, samples: Sequence[Sample]) -> tuple[Sample, ...]:
+        """Of a category's samples those that the configuration uses, with the roles that it gives them."""
+        return tuple(samples)
 
     def skipped(self, category: str) -> Mapping[str, str]:
         """Of each image that is left out with ``broken=skip``, by image_id, why it cannot be read."""
@@ -225,8 +228,9 @@ class FilesDataset(Dataset):
         if category not in self._known_facts:
             found = self.found(category)
             masks = [path for own in found.masks.values() for path in own]
-            images = [sample.image_id for sample in found.samples]
-            others = [*dict.fromkeys(masks), *found.unpaired]
+            images = [sample.image_id for sample in self.chosen(found.samples)]
+            unused = {sample.image_id for sample in found.samples} - set(images)
+            others = [*sorted(unused), *dict.fromkeys(masks), *found.unpaired]
             self._known_facts[category] = index_images(
                 self.base(category), images, others, lambda facts: self.fingerprint_of(category, facts)
             )

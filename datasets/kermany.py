@@ -49,10 +49,9 @@ class Kermany(FilesDataset):
         """All images, in the roles in which they are published."""
         return find(base, self.tree, lambda paths: self.unmarked(base, paths))
 
-    def samples(self, category: str) -> tuple[Sample, ...]:
+    def chosen(self, samples: Sequence[Sample]) -> tuple[Sample, ...]:
         """The images that the chosen split uses."""
-        samples = super().samples(category)
-        return samples if self.config.split == "official" else _one_split_each(samples)
+        return tuple(samples) if self.config.split == "official" else _one_split_each(samples)
 
     def verify(self, category: str) -> list[str]:
         """What every dataset on disk checks, and names that do not tell the patient."""

@@ -12,8 +12,10 @@ from adbench.datasets.base import Dataset, Sample
 from adbench.datasets.cache import Cache
 from adbench.datasets.decode import resize
 from adbench.datasets.errors import RequestError
+from adbench.datasets.file_index import kept_in
 from adbench.datasets.imageset import ImageSet
 from adbench.datasets.registry import open_dataset
+from miniatures import ON_DISK
 
 Write = Callable[..., Path]
 
@@ -101,3 +103,18 @@ def test_a_broken_image_stops_the_decoding_and_leaves_no_entry(tmp_path: Path, m
     with pytest.raises(RequestError, match=r"test/blob/001\.png"):
         ImageSet(dataset, "c", of_role(dataset, "train"), 16, cache)
     assert list(cache.entries()) == []
+
+
+@pytest.mark.parametrize("case", [case for case in ON_DISK if case != "dtd"])  # Its categories share images.
+def test_what_the_index_decoded_is_not_decoded_again(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, params, write = ON_DISK[case]
+    dataset = open_dataset(name, {"root": str(write(tmp_path / "data")), **params})
+    with kept_in(tmp_path / "cache", image_size=16):
+        for category in dataset.categories():
+            dataset.fingerprint(category)
+    monkeypatch.delattr("adbench.datasets.files.read_image")
+    for category in dataset.categories():
+        images = ImageSet(dataset, category, dataset.samples(category), 16, Cache(tmp_path / "cache"))
+        assert images.pixels(slice(None)).any()
