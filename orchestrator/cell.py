@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any, Literal
 
@@ -111,6 +111,14 @@ class Cell(BaseModel):
     def label(self) -> str:
         """How messages name the cell."""
         return f"{self.method}{self.variant and f' ({self.variant})'} {self.dataset}/{self.category} seed {self.seed}"
+
+
+def by_model(cells: Iterable[Cell]) -> list[list[Cell]]:
+    """The cells in groups that are judged on one model each; most are alone."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.fit_id or cell.run_id, []).append(cell)
+    return list(groups.values())
 
 
 def training_of(run_id: str) -> str:

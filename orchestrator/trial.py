@@ -11,7 +11,7 @@ from ray import tune
 
 from adbench.datasets.parameters import validate
 from adbench.methods.registry import method_class
-from adbench.orchestrator.cell import Cell, Watch
+from adbench.orchestrator.cell import Cell, Watch, by_model
 from adbench.orchestrator.dispatcher import Update
 from adbench.orchestrator.lane import NAMESPACE
 from adbench.orchestrator.reproduce import hydra_value
@@ -51,7 +51,7 @@ def run_trial(config: Mapping[str, Any], job: TrialJob) -> None:
     """
     cells = trial_cells(job, decoded(config))
     finals: list[Mapping[str, float | None]] = []
-    for group in _by_model(cells):
+    for group in by_model(cells):
         with _submitted(job, [cell for cell in group if cell.run_id not in job.known]) as outcome:
             for cell in group:
                 index = len(finals)
@@ -107,14 +107,6 @@ def with_params(cell: Cell, params: Mapping[str, Any], **changed: Any) -> Cell:
             **changed,
         }
     )
-
-
-def _by_model(cells: Sequence[Cell]) -> list[list[Cell]]:
-    """The cells in groups that are judged on one model each; most are alone."""
-    groups: dict[str, list[Cell]] = {}
-    for cell in cells:
-        groups.setdefault(cell.fit_id or cell.run_id, []).append(cell)
-    return list(groups.values())
 
 
 @contextlib.contextmanager
