@@ -60,6 +60,12 @@ def test_doctor_finds_what_was_prepared(adbench: Adbench, archive: str) -> None:
     assert finding.ok is None
 
 
+def test_show_lists_the_categories_of_what_was_prepared(adbench: Adbench, archive: str) -> None:
+    assert "bottle (industrial)" not in adbench("show", "dataset", "mvtec_ad").output
+    assert adbench("data", "prepare", "mvtec_ad", archive).exit_code == 0
+    assert "bottle (industrial), carpet (industrial)\n" in adbench("show", "dataset", "mvtec_ad").output
+
+
 def test_every_problem_is_printed(adbench: Adbench, archive: str) -> None:
     for category, number in (("bottle", 3), ("carpet", 5)):
         Path(f"original/{category}/train/good/{number:03d}.png").write_bytes(b"torn")
