@@ -39,6 +39,7 @@ Overrides are KEY=VALUE in Hydra's grammar:
   n_normal=8                    few-shot: that many normal training images
   noise=0.1                     that share of the training images are anomalies taken for normal: of the labelled
                                 pool, and with noise_from_test=true of test too, where the pool is too small
+  multi_class=true              one model for all categories of a dataset, judged on each of them
 
 `adbench show suite NAME` prints a suite, `adbench run suite=NAME --cfg` every key and its value.
 """

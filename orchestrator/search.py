@@ -100,7 +100,7 @@ def first_settings(search: Search, runs: pd.DataFrame) -> list[dict[str, Any]]:
     like = runs[(runs["status"] == "ok") & (runs["method"] == search.method)]
     like = like[like["budget"] == search.cells[0].budget]
     protocol = search.cells[0].protocol
-    same = protocol_label(protocol.n_normal, protocol.noise or None)
+    same = protocol_label(protocol.n_normal, protocol.noise or None, protocol.multi_class)
     like = like[protocol_labels(like) == same]
     like = like[[place in places for place in zip(like["dataset"], like["category"], strict=True)]]
     if search.spec.warm_start and objective in like and len(like):
