@@ -70,8 +70,8 @@ class Bmad(FromTestDataset):
         masks="label/*.png in Brain, Liver and Retina_RESC, anomalous where > 0; the others have image labels only",
         known_problems="val is small (39 normal and 44 anomalous images in Brain); Retina_OCT2017 and Histopathology "
         "are drawn from OCT2017, whose official split leaks patients, and from Camelyon16; names in Brain tell "
-        "the patient, and in Retina_OCT2017 where they are still OCT2017's, so labelled_from_test cannot go by patient "
-        "elsewhere",
+        "the patient, and in Retina_OCT2017 where they are still OCT2017's, so labelled_from_test cannot go by "
+        "patient elsewhere",
         version="2023",
         counts={
             "Brain": {
