@@ -50,6 +50,11 @@ class DatasetRecord:
     archives: tuple[Archive, ...] = ()
     """What `adbench data prepare` unpacks."""
 
+    @property
+    def can_be_fetched(self) -> bool:
+        """Whether all archives are known and have a plain public address."""
+        return bool(self.archives) and all(archive.url for archive in self.archives)
+
 
 class DatasetConfig(BaseModel):
     """Parameters of a dataset (``dataset.NAME=VALUE``); every dataset declares a subclass."""

@@ -84,14 +84,13 @@ class FilesDataset(Dataset):
     def missing(self, problem: str) -> RequestError:
         """The error for data that is not where it should be: what it is, where to get it, how to prepare it."""
         record = self.record
-        fetched = record.archives and all(archive.url for archive in record.archives)
+        fetched = "   (or --download: adbench fetches them)" if record.can_be_fetched else ""
         return MissingDataError(
             f"dataset '{record.name}' is not here: {problem}",
             allowed=record.layout,
             remedy=f"get it from {record.home} (licence: {record.licence}), then\n"
-            f"           adbench data prepare {record.name} ARCHIVE...{'   (or --download)' if fetched else ''}\n"
-            f"           where it lies unpacked, give dataset.root=FOLDER, or data_root=FOLDER for "
-            f"FOLDER/{record.name}",
+            f"           adbench data prepare {record.name} ARCHIVE...{fetched}\n"
+            f"           or, if it is unpacked: data_root=FOLDER for FOLDER/{record.name}, or dataset.root=FOLDER",
         )
 
     def categories(self) -> tuple[str, ...]:

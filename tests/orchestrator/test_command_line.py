@@ -228,6 +228,12 @@ def test_report_show_and_ls_of_results(adbench: Adbench, faulty_methods: Path) -
         ),
         (["show", "dataset", "folder"], ["ROOT/[CATEGORY/]train/good", "dataset.root"]),
         (["show", "dataset", "phantom"], ["weave", "dataset.contrast"]),
+        (
+            ["show", "dataset", "mvtec_ad"],
+            ["5,354 in 15 categories", "adbench data prepare mvtec_ad mvtec_anomaly_detection.tar.xz", "null"],
+        ),
+        (["show", "dataset", "oct2017"], ["adbench data prepare oct2017 --download", "oct2017 does not exist"]),
+        (["show", "dataset", "real_iad"], ["its archives from the home page", "prepare real_iad ARCHIVE..."]),
         (["show", "suite", "quickstart"], ["methods:", "elpv"]),
         (["--help"], ["run", "report", "ls", "show", "doctor"]),
         (["run", "--help"], ["--dry-run", "--fail-fast", "method.gamma=0.3", "Exit codes"]),

@@ -171,6 +171,7 @@ def test_all_missing_datasets_are_told_at_once(words: tuple[str, ...], adbench: 
     refused = adbench(*words, "suite=medical")
     assert refused.exit_code == 2 and "4 of 4 dataset(s) cannot be used" in refused.output
     assert all(_tells(refused.output, name) for name in CKAADS)
+    assert refused.output.count("or --download") == len(set(CKAADS) - {"br35h"})  # whose archive nobody may fetch
     assert "Traceback" not in refused.output and "--skip-missing" not in refused.output
     assert not Path("adbench-results").exists()
 
