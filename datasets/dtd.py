@@ -39,8 +39,8 @@ class Dtd(FilesDataset):
         splits="normal images by the published division (40 each in train, val and test); anomalies are adbench's "
         "own choice: the first image of each other texture that the division has there, in train as labelled ones",
         masks="none: image labels only, so pixel metrics are null",
-        known_problems="made for the recognition of textures, not of anomalies: an image may show several textures; what "
-        "is anomalous in one category is normal in another, so multi_class=true makes no sense",
+        known_problems="made for the recognition of textures, not of anomalies: an image may show several; what is "
+        "anomalous in one category is normal in another, so multi_class=true makes no sense",
         version="1.0.1",
         archives=(
             Archive(

@@ -68,7 +68,8 @@ def test_one_training_serves_all_categories(
     one, other = (result.record for result in together)
     assert one.n_train == other.n_train == len(train) and one.multi_class and other.multi_class
     assert one.fit_seconds == other.fit_seconds and together[0].history == together[1].history
-    assert (one.peak_rss_mb or 0) <= (other.peak_rss_mb or 0)
+    (kept,) = module._kept.values()  # What the training took counts for both; judging may take more.
+    assert 0 < (kept.memory.rss_mb or 0) <= min(one.peak_rss_mb or 0, other.peak_rss_mb or 0)
     # Whoever trained it, in whatever order: the same numbers.
     for cell, result in zip((left, right), together, strict=True):
         assert _scores(_alone(cell, here)) == _scores(result)
