@@ -1,6 +1,7 @@
 """DAGM 2007: drawn textures with weakly labelled defects."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -8,6 +9,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from adbench.datasets.base import DatasetRecord, Mask, Sample
+from adbench.datasets.file_index import FileFacts
 from adbench.datasets.files import FilesConfig
 from adbench.datasets.layout import Found, Images, Layout, without_suffix
 from adbench.datasets.trees import TreeDataset
@@ -88,6 +90,11 @@ class Dagm(TreeDataset):
                 *(f"image that Labels.txt does not list, so left out: {base / image}" for image in unlisted),
             ),
         )
+
+    def fingerprint_of(self, category: str, facts: Mapping[str, FileFacts]) -> str:
+        """Of the files, and of whether their masks count."""
+        files = super().fingerprint_of(category, facts)
+        return f"{files}-weak" if self.config.weak_masks else files
 
     def load_mask(self, category: str, sample: Sample) -> Mask | None:
         """The ellipse around the defect, if such masks are asked for."""

@@ -288,6 +288,7 @@ def test_weak_masks_of_dagm_count_only_if_asked_for_and_are_noted(tmp_path: Path
     assert sample.label and plain.samples("Class1") == weak.samples("Class1")
     assert plain.load_mask("Class1", sample) is None and not plain.has_masks("Class1")
     assert weak.load_mask("Class1", sample) is not None and weak.has_masks("Class1")
+    assert plain.fingerprint("Class1") != weak.fingerprint("Class1")  # Other metrics, so another run.
     assert plain.notes("Class1") == [] and "WEAK MASKS" in weak.notes("Class1")[0]
     (tmp_path / "Class1" / "Test" / "Label" / "0003_label.PNG").write_bytes(b"torn")
     for weak_masks in (False, True):
