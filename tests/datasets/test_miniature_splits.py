@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from adbench.datasets.base import ROLES, Sample, SplitRule
+from adbench.datasets.errors import RequestError
 from adbench.datasets.file_index import kept_in
 from adbench.datasets.files import FilesDataset
+from adbench.datasets.protocol import Protocol, follow_protocol
 from adbench.datasets.registry import open_dataset
 from adbench.datasets.splits import Split, choose_labelled, labelled_wanted, make_split
 from miniatures import ON_DISK
@@ -124,6 +126,31 @@ def test_labelled_anomalies_are_as_many_and_of_as_many_classes_as_asked(case: st
             pool = [sample for sample in split.labelled if sample.defect_type in types]
             assert set(chosen.labelled) <= set(pool)
             assert len(chosen.labelled) == min(labelled_wanted(len(split.train), ratio), len(pool))
+
+    check()
+
+
+@pytest.mark.parametrize("case", ON_DISK)
+def test_few_shot_and_noisy_training_keep_to_the_split(case: str, roots: Mapping[str, Path]) -> None:
+    dataset = opened(case, roots[case])
+
+    @settings(max_examples=10)
+    @given(seed=any_seed, count=st.integers(1, 12), noise=st.sampled_from([0.0, 0.1, 0.4]), from_test=st.booleans())
+    def check(seed: int, count: int, noise: float, from_test: bool) -> None:
+        for category, split in split_of(dataset, seed).items():
+            try:
+                found = follow_protocol(split, Protocol(count, noise, from_test), category, seed)
+            except RequestError as error:
+                assert noise and "has no anomalies to hide" in str(error)
+                continue
+            hidden = [sample for sample in found.train if sample.label]
+            assert len(found.train) - len(hidden) == min(count, len(split.train))
+            assert len(hidden) <= labelled_wanted(len(found.train) - len(hidden), noise)
+            assert found.val == split.val and {sample.label for sample in found.test} == {0, 1}
+            dealt = [sample.image_id for role in ROLES for sample in found.of(role)]
+            assert len(set(dealt)) == len(dealt)
+            elsewhere = {sample.group for role in ROLES[1:] for sample in found.of(role)} - {None}
+            assert not elsewhere & {sample.group for sample in hidden}
 
     check()
 
