@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from adbench.benchmark_suites.metrics import METRIC_VERSION
-from adbench.datasets.base import Dataset
+from adbench.datasets.base import Dataset, Modality
 from adbench.datasets.errors import RequestError, unknown_name
 from adbench.datasets.file_index import hash_path
 from adbench.datasets.parameters import validate
@@ -60,7 +60,7 @@ def make_plan(request: Request, overrides: Overrides, data: OpenedData | None = 
 
     Raises RequestError for an unknown name, a wrong parameter, and for all data that is missing or broken at once.
     """
-    variants = [variant for spec in request.methods for variant in _variants(spec, overrides)]
+    variants = [variant for spec in request.methods for variant in _variants(spec, overrides, request)]
     _refuse_fixed(overrides, variants)
     _refuse_unplaced("method", overrides.method_params, [variant.settable for variant in variants])
     data = data or open_data(request, overrides)
@@ -148,7 +148,7 @@ def _template(
     }
 
 
-def _variants(spec: MethodSpec, overrides: Overrides) -> Iterator[_Variant]:
+def _variants(spec: MethodSpec, overrides: Overrides, request: Request) -> Iterator[_Variant]:
     """One for every combination of swept parameters that the method has."""
     entry = method_entry(spec.name)
     settable = set(method_class(spec.name).config_class.model_fields) - set(entry.fixed)
@@ -157,10 +157,18 @@ def _variants(spec: MethodSpec, overrides: Overrides) -> Iterator[_Variant]:
     for place in spec.data or ():
         dataset_class(place.partition("/")[0])  # RequestError for a name that no dataset has: it would fit nowhere.
     swept = {key: values for key, values in overrides.method_params.items() if key in settable}
+    own = {key: value for key, value in spec.params.items() if key not in _lengths(spec.name, request)}
     for combination in itertools.product(*swept.values()):
-        params = {**spec.params, **dict(zip(swept, combination, strict=True))}
-        of_data = frozenset(spec.params if spec.data else ()) - set(swept)
+        params = {**own, **dict(zip(swept, combination, strict=True))}
+        of_data = frozenset(own if spec.data else ()) - set(swept)
         yield _Variant(spec.name, params, settable, spec.data, of_data)
+
+
+def _lengths(method: str, request: Request) -> set[str]:
+    """Names of the parameters that the budget sets over the suite, which says them for its own budget."""
+    kind = method_class(method).config_class
+    presets = [kind.preset(request.budget, modality) for modality in get_args(Modality) if request.shortened]
+    return {name for preset in presets for name in preset}
 
 
 def _labels(variants: list[_Variant]) -> list[str]:

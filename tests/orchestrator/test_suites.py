@@ -1,6 +1,7 @@
 """The shipped suites: each makes a plan where its datasets are, and tells all that is missing where they are not."""
 
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -106,6 +107,29 @@ def test_parameters_of_some_data_alone(plan_of: PlanOf, data_root: Path, untrain
     assert all({"epochs", "batch_size", "score"} <= set(cell.preset) for cell in cells)  # one row of the leaderboard
     textures = plan_of("suite=reproduce/ssae", f"data_root={data_root}", "seed=0").cells
     assert {cell.category: cell.params["poolings"] for cell in textures} == {"bottle": 3, "carpet": 2}
+
+
+def test_smoke_is_short_whatever_the_suite_says(plan_of: PlanOf, data_root: Path, untrained: None) -> None:
+    words = ("suite=reproduce/ckaad", f"data_root={data_root}", "seed=0", "budget=smoke")
+    cells = plan_of(*words).cells
+    assert {(cell.params["epochs"], cell.image_size) for cell in cells} == {(1, 64)}
+    assert {cell.params["backbone"] for cell in cells} == {"resnet18"}  # no matter of length
+    assert all("epochs" in cell.preset for cell in cells)
+    asked = plan_of(*words, "method.epochs=2", "image_size=96").cells
+    assert {(cell.params["epochs"], cell.image_size) for cell in asked} == {(2, 96)}
+    for cell in cells[:2]:
+        (again,) = plan_of(*shlex.split(cell.command)[2:], f"data_root={data_root}").cells
+        assert again.run_id == cell.run_id
+
+
+def test_lengths_of_a_smoke_suite_are_its_own(plan_of: PlanOf, tmp_path: Path) -> None:
+    methods = [{"name": "recon", "params": {"epochs": 3}}]
+    suite = {"methods": methods, "datasets": ["phantom"], "budget": "smoke", "image_size": 96}
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(yaml.safe_dump(suite))
+    for words in ((f"suite={mine}",), (f"suite={mine}", "budget=smoke")):
+        (cell,) = plan_of(*words, "category=weave").cells
+        assert (cell.params["epochs"], cell.image_size) == (3, 96)
 
 
 def test_a_parameter_that_the_user_sets_is_nobody_elses_choice(plan_of: PlanOf, data_root: Path) -> None:
