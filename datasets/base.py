@@ -51,6 +51,11 @@ class DatasetRecord:
     archives: tuple[Archive, ...] = ()
     """What `adbench data prepare` unpacks."""
 
+    @property
+    def downloadable(self) -> bool:
+        """Whether every archive has a public address, so that `adbench data prepare --download` gets them all."""
+        return bool(self.archives) and all(archive.url for archive in self.archives)
+
 
 class DatasetConfig(BaseModel):
     """Parameters of a dataset (``dataset.NAME=VALUE``); every dataset declares a subclass."""

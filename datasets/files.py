@@ -77,11 +77,18 @@ class FilesDataset(Dataset):
     def missing(self, problem: str) -> RequestError:
         """The error for data that is not where it should be: what it is, where to get it, how to prepare it."""
         record = self.record
+        root = None if self.config.root is None else Path(self.config.root)
+        place = "" if root is None else f" data_root={root.parent if root.name == record.name else 'FOLDER'}"
+        steps = [
+            f"get it from {record.home} (licence: {record.licence}), then",
+            f"adbench data prepare {record.name} ARCHIVE...{place}",
+            *(["or let adbench fetch it: --download instead of ARCHIVE..."] if record.downloadable else []),
+            f"or give data_root=FOLDER, if you have it as FOLDER/{record.name}",
+        ]
         return MissingDataError(
             f"dataset '{record.name}' is not here: {problem}",
             allowed=record.layout,
-            remedy=f"get it from {record.home} (licence: {record.licence}), then\n"
-            f"           adbench data prepare {record.name} ARCHIVE... data_root=FOLDER   and give data_root=FOLDER",
+            remedy="\n           ".join(steps),
         )
 
     def categories(self) -> tuple[str, ...]:

@@ -143,7 +143,6 @@ def _names(archives: Sequence[Archive]) -> str:
 
 def _by_hand(record: DatasetRecord, archives: Sequence[Archive], problem: str) -> RequestError:
     """The error that tells how to get what adbench cannot fetch, or was not asked to."""
-    public = [archive for archive in record.archives if archive.url]
     offer = f"\n           or let adbench fetch them: adbench data prepare {record.name} --download"
     return RequestError(
         problem,
@@ -151,7 +150,7 @@ def _by_hand(record: DatasetRecord, archives: Sequence[Archive], problem: str) -
         remedy=f"get them from {record.home} (licence: {record.licence}), then\n"
         f"           adbench data prepare {record.name} {' '.join(a.name for a in archives[:3]) or 'ARCHIVE'}"
         + (" ..." if len(archives) > 3 or not archives else "")
-        + (offer if public and len(public) == len(record.archives) else ""),
+        + (offer if record.downloadable else ""),
     )
 
 

@@ -230,6 +230,8 @@ def test_some_missing_datasets_stop_the_run_and_say_how_to_do_without(
     assert refused.exit_code == 2 and "3 of 4 dataset(s) cannot be used" in refused.output
     assert "what is here (br35h) is run without the rest by --skip-missing" in refused.output
     assert "data/oct2017 does not exist" in refused.output and "dataset 'br35h'" not in refused.output
+    assert f"adbench data prepare oct2017 ARCHIVE... data_root={Path('data').absolute()}\n" in refused.output
+    assert refused.output.count("--download") == 3  # of isic2018, oct2017 and chest_xray2017
     assert not Path("adbench-results").exists()
 
 
@@ -250,6 +252,10 @@ def test_skip_missing_runs_what_is_there_and_shows_the_rest(
     MINIATURES["oct2017"](Path("data") / "oct2017")
     again = adbench("run", "suite=medical", "data_root=data", *MINI, "--skip-missing", "seed=0")
     assert "1 run, 1 already recorded" in again.output
+    words = ("suite=medical", "data_root=data", *MINI, "seed=range(0,4)", "lanes=2")
+    told = adbench("simulate", *words, "--skip-missing")
+    assert told.exit_code == 0 and "8 cells" in told.output, told.output
+    assert "left out, for their data is not here: isic2018, chest_xray2017" in told.output
     words = ("suite=medical", "data_root=data", *MINI, "--skip-missing", "seed=0", "--json")
     assert json.loads(adbench("run", *words).stdout.splitlines()[-1])["left_out"] == ["isic2018", "chest_xray2017"]
     page = Path("adbench-results/report/index.html").read_text(encoding="utf-8")
