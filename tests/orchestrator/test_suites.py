@@ -252,8 +252,8 @@ def test_skip_missing_runs_what_is_there_and_shows_the_rest(
     MINIATURES["oct2017"](Path("data") / "oct2017")
     again = adbench("run", "suite=medical", "data_root=data", *MINI, "--skip-missing", "seed=0")
     assert "1 run, 1 already recorded" in again.output
-    words = ("suite=medical", "data_root=data", *MINI, "seed=range(0,4)", "lanes=2")
-    told = adbench("simulate", *words, "--skip-missing")
+    fourfold = ("suite=medical", "data_root=data", *MINI, "seed=range(0,4)", "lanes=2")
+    told = adbench("simulate", *fourfold, "--skip-missing")
     assert told.exit_code == 0 and "8 cells" in told.output, told.output
     assert "left out, for their data is not here: isic2018, chest_xray2017" in told.output
     words = ("suite=medical", "data_root=data", *MINI, "--skip-missing", "seed=0", "--json")
