@@ -13,9 +13,10 @@ import psutil
 
 from adbench.datasets.cache import Cache, default_cache_dir
 from adbench.datasets.errors import RequestError
-from adbench.datasets.registry import dataset_class, dataset_names, open_dataset
+from adbench.datasets.registry import dataset_names
 from adbench.orchestrator import environment
-from adbench.orchestrator.keys import DEFAULT_OUT, dataset_root, plain_keys
+from adbench.orchestrator.keys import DEFAULT_OUT, plain_keys
+from adbench.orchestrator.opening import open_prepared
 
 _DISTRIBUTIONS = (
     "torch",
@@ -89,11 +90,9 @@ def _disk(what: str, folder: Path) -> Finding:
 
 def _datasets(data_root: str | None) -> Iterator[Finding]:
     for name in dataset_names():
-        root = dataset_root(name, None, data_root)
-        takes_root = "root" in dataset_class(name).config_class.model_fields
         try:
-            categories = open_dataset(name, {"root": str(root)} if takes_root and root.is_dir() else {}).categories()
-            yield Finding(True, f"dataset {name}", f"{len(categories)} categories")
+            found = len(open_prepared(name, data_root).categories())
+            yield Finding(True, f"dataset {name}", f"{found} {'category' if found == 1 else 'categories'}")
         except RequestError as error:
             yield Finding(None, f"dataset {name}", error.problem, error.remedy or "")
 

@@ -8,12 +8,14 @@ from typing import Any
 import yaml
 
 from adbench.benchmark_suites.suites import UnknownSuiteError, read_suite, suite_names
+from adbench.datasets.base import DatasetRecord
 from adbench.datasets.errors import RequestError, unknown_name
 from adbench.datasets.parameters import describe_field
 from adbench.datasets.registry import dataset_class
 from adbench.orchestrator.cell import training_of
 from adbench.orchestrator.keys import plain_keys, results_folder
 from adbench.orchestrator.listing import render_table
+from adbench.orchestrator.opening import open_prepared
 from adbench.orchestrator.plan import Plan
 from adbench.orchestrator.run import Outcome
 
@@ -163,13 +165,20 @@ def _dataset(name: str) -> str:
     ]
     parameters = render_table(("parameter", "default", "allowed", "meaning"), rows)
     try:
-        dataset = kind(kind.config_class())
+        dataset = open_prepared(name)
         categories = ", ".join(f"{name} ({dataset.modality(name)})" for name in dataset.categories())
     except RequestError as error:
-        categories = error.problem
+        categories = f"{', '.join(record.counts)} ({error.problem})" if record.counts else error.problem
+    facts += [("archives", _archives(record)), ("categories", categories)]
     width = max(len(label) for label, _ in facts)
-    lines = [f"{label:{width}}  {value}" for label, value in [*facts, ("categories", categories)]]
+    lines = [f"{label:{width}}  {value}" for label, value in facts]
     return "\n".join([name, *lines, "", parameters])
+
+
+def _archives(record: DatasetRecord) -> str:
+    """What `adbench data prepare` takes, and how to come by it."""
+    names = ", ".join(archive.name for archive in record.archives) or "-"
+    return f"{names} (adbench data prepare {record.name} --download fetches them)" if record.downloadable else names
 
 
 def _suite(name: str) -> str:

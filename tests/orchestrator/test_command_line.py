@@ -228,6 +228,10 @@ def test_report_show_and_ls_of_results(adbench: Adbench, faulty_methods: Path) -
         ),
         (["show", "dataset", "folder"], ["ROOT/[CATEGORY/]train/good", "dataset.root"]),
         (["show", "dataset", "phantom"], ["weave", "dataset.contrast"]),
+        (
+            ["show", "dataset", "visa"],
+            ["VisA_20220922.tar (adbench data prepare visa --download", "candle, capsules", "is not here"],
+        ),
         (["show", "suite", "quickstart"], ["methods:", "elpv"]),
         (["--help"], ["run", "report", "ls", "show", "doctor"]),
         (["run", "--help"], ["--dry-run", "--fail-fast", "method.gamma=0.3", "Exit codes"]),
