@@ -271,5 +271,6 @@ def _refuse_broken(chosen: list[tuple[DatasetSpec, Dataset, tuple[str, ...]]]) -
         more = [f"... and {len(problems) - len(shown)} more"] if len(problems) > len(shown) else []
         raise RequestError(
             "\n".join([f"{len(problems)} problem(s) in the data:", *(f"  {line}" for line in [*shown, *more])]),
-            remedy="repair or remove these files; nothing was trained",
+            remedy="repair or remove these files, or, where images cannot be read, leave these out with "
+            "dataset.broken=skip; nothing was trained",
         )

@@ -216,6 +216,18 @@ def test_what_is_wrong_is_told_beside_what_is_missing(adbench: Adbench) -> None:
     assert "dataset.split=3cls" in refused.output and "dataset 'mvtec_ad' is not here" in refused.output
 
 
+def test_broken_images_of_several_datasets_are_told_at_once_and_can_be_left_out(adbench: Adbench) -> None:
+    for name, image in (("br35h", "no/no3.jpg"), ("oct2017", "test/CNV/*")):
+        (broken, *_) = sorted(MINIATURES[name](Path("data") / name).glob(image))
+        broken.write_bytes(b"x")
+    words = ("run", "suite=medical", "dataset=br35h,oct2017", "data_root=data", "method=padim", "--dry-run")
+    refused = adbench(*words)
+    assert refused.exit_code == 2 and "2 problem(s) in the data" in refused.output
+    assert "data/br35h/no/no3.jpg" in refused.output and "data/oct2017/test/CNV/" in refused.output
+    assert "dataset.broken=skip" in refused.output
+    assert adbench(*words, "dataset.broken=skip").exit_code == 0
+
+
 @pytest.fixture
 def one_there(adbench: Adbench) -> Mapping[str, str]:
     """Only br35h is in data_root."""
