@@ -52,8 +52,8 @@ class DatasetRecord:
     """What `adbench data prepare` unpacks."""
 
     @property
-    def downloadable(self) -> bool:
-        """Whether every archive has a public address, so that `adbench data prepare --download` gets them all."""
+    def can_be_fetched(self) -> bool:
+        """Whether all archives are known and have a plain public address."""
         return bool(self.archives) and all(archive.url for archive in self.archives)
 
 

@@ -69,8 +69,9 @@ class Bmad(FromTestDataset):
         "dataset.labelled_from_test=0.3 turns that share of the test anomalies into labelled ones",
         masks="label/*.png in Brain, Liver and Retina_RESC, anomalous where > 0; the others have image labels only",
         known_problems="val is small (39 normal and 44 anomalous images in Brain); Retina_OCT2017 and Histopathology "
-        "are drawn from OCT2017, whose official split leaks patients, and from Camelyon16; only names in Brain tell "
-        "the patient, so labelled_from_test cannot go by patient elsewhere",
+        "are drawn from OCT2017, whose official split leaks patients, and from Camelyon16; names in Brain tell "
+        "the patient, and in Retina_OCT2017 where they are still OCT2017's, so labelled_from_test cannot go by "
+        "patient elsewhere",
         version="2023",
         counts={
             "Brain": {

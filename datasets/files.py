@@ -78,17 +78,14 @@ class FilesDataset(Dataset):
         """The error for data that is not where it should be: what it is, where to get it, how to prepare it."""
         record = self.record
         root = None if self.config.root is None else Path(self.config.root)
-        place = "" if root is None else f" data_root={root.parent if root.name == record.name else 'FOLDER'}"
-        steps = [
-            f"get it from {record.home} (licence: {record.licence}), then",
-            f"adbench data prepare {record.name} ARCHIVE...{place}",
-            *(["or let adbench fetch it: --download instead of ARCHIVE..."] if record.downloadable else []),
-            f"or give data_root=FOLDER, if you have it as FOLDER/{record.name}",
-        ]
+        place = f" data_root={root.parent}" if root and root.name == record.name else ""
+        fetched = "   (or --download: adbench fetches them)" if record.can_be_fetched else ""
         return MissingDataError(
             f"dataset '{record.name}' is not here: {problem}",
             allowed=record.layout,
-            remedy="\n           ".join(steps),
+            remedy=f"get it from {record.home} (licence: {record.licence}), then\n"
+            f"           adbench data prepare {record.name} ARCHIVE...{place}{fetched}\n"
+            f"           or, if FOLDER/{record.name} holds it unpacked: data_root=FOLDER",
         )
 
     def categories(self) -> tuple[str, ...]:

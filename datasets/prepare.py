@@ -150,7 +150,7 @@ def _by_hand(record: DatasetRecord, archives: Sequence[Archive], problem: str) -
         remedy=f"get them from {record.home} (licence: {record.licence}), then\n"
         f"           adbench data prepare {record.name} {' '.join(a.name for a in archives[:3]) or 'ARCHIVE'}"
         + (" ..." if len(archives) > 3 or not archives else "")
-        + (offer if record.downloadable else ""),
+        + (offer if record.can_be_fetched else ""),
     )
 
 

@@ -1,4 +1,5 @@
-"""Protocols that change what is trained on: few normal images (few-shot), and anomalies hidden among them (noise)."""
+"""Protocols that change what is trained on: few normal images (few-shot), anomalies hidden among them (noise), and
+all categories together (multi-class; see multi_class.py)."""
 
 import dataclasses
 from collections import Counter
@@ -15,14 +16,16 @@ from adbench.datasets.splits import Order, Split, group_of, labelled_wanted, wit
 class Protocol:
     """What is asked of the images that are trained on as normal ones.
 
-    ``n_normal`` (at least 1) says how many normal images are trained on; None: all. ``noise`` (0 to below 0.5) is the
-    share of hidden anomalies among the training images. They come from the labelled pool and, where it does not
-    suffice and ``noise_from_test`` is set, from test.
+    ``n_normal`` (at least 1) says how many normal images of a category are trained on; None: all. ``noise`` (0 to
+    below 0.5) is the share of hidden anomalies among the training images. They come from the labelled pool and, where
+    it does not suffice and ``noise_from_test`` is set, from test. ``multi_class``: one model is trained on all
+    categories of a dataset.
     """
 
     n_normal: int | None = None
     noise: float = 0.0
     noise_from_test: bool = False
+    multi_class: bool = False
 
     @property
     def noise_source(self) -> Literal["labelled", "test"] | None:
@@ -39,7 +42,7 @@ class Protocol:
 
 
 def follow_protocol(split: Split, protocol: Protocol, category: str, seed: int) -> Split:
-    """The split under a protocol; val stays as it is, and test too unless anomalies are taken from it.
+    """The split of a category under a protocol; val stays as it is, and test too unless anomalies are taken from it.
 
     Deterministic in (image ids or groups, category, seed). Fewer normal images and less noise take subsets of what
     more take. A hidden anomaly is in no other role, nor is its group: the rest of it is left out of the labelled pool

@@ -67,9 +67,13 @@ class MethodConfig(BaseModel):
         return {}
 
     @classmethod
-    def suited(cls, budget: str, dataset: Dataset, category: str) -> dict[str, Any]:
-        """All values that differ from the defaults at a budget for a category."""
-        return cls.preset(budget, dataset.modality(category)) | cls.for_data(dataset.record.name, category)
+    def suited(cls, budget: str, dataset: Dataset, category: str | None) -> dict[str, Any]:
+        """All values that differ from the defaults at a budget for a category; None: for all categories together."""
+        if category is not None:
+            return cls.preset(budget, dataset.modality(category)) | cls.for_data(dataset.record.name, category)
+        first, *others = (cls.for_data(dataset.record.name, name) for name in dataset.categories())
+        shared = {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
+        return cls.preset(budget, dataset.record.modality) | shared
 
     def labelled_request(self) -> tuple[float, int]:
         """(anomaly ratio r, number of labelled classes k; 0 = all) that the method wants to train on."""

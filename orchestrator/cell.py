@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any, Literal
 
@@ -13,7 +14,8 @@ from adbench.datasets.protocol import Protocol
 from adbench.orchestrator.request import Budget
 
 _NOT_TRAINING = {"suite", "dataset_params", "modality", "command", "variant", "metric_version", "preset"}
-_NOT_TRAINING |= {"watch", "sweep_id", "selection", "workers", "protocol", "base_split_hash"}
+_NOT_TRAINING |= {"watch", "sweep_id", "selection", "workers", "protocol", "base_split_hash", "trained_on"}
+_OF_ONE_CATEGORY = {"category", "fingerprint", "split_hash"}
 _METRIC_VERSION = re.compile(r"-m\d+$")
 
 
@@ -54,6 +56,8 @@ class Cell(BaseModel):
     protocol: Protocol = Protocol()
     base_split_hash: str | None = None
     """Of the split as it is without the protocol; None where none is asked for."""
+    trained_on: dict[str, str] = {}
+    """Fingerprints of the categories that its model is trained on; empty if it is its own category alone."""
     seed: int
     budget: Budget
     image_size: int
@@ -77,6 +81,18 @@ class Cell(BaseModel):
     @cached_property
     def run_id(self) -> str:
         """20 hex digits, "-m" and the metric version."""
+        return with_metric_version(_digest(self._identity()), self.metric_version)
+
+    @cached_property
+    def fit_id(self) -> str | None:
+        """What cells have in common that are judged on one model; None if the cell has a model to itself."""
+        if not self.trained_on:
+            return None
+        of_all = {key: value for key, value in self._identity().items() if key not in _OF_ONE_CATEGORY}
+        # The split is made of the images as these parameters have them.
+        return _digest({**of_all, "dataset_params": self.dataset_params})
+
+    def _identity(self) -> dict[str, Any]:
         identity = self.model_dump(mode="json", exclude=_NOT_TRAINING)
         identity["params"] = {key: value for key, value in self.params.items() if key not in self.files}
         if self.watch is not None:  # A trial must not pass for a result: it is not trained to be one.
@@ -87,13 +103,22 @@ class Cell(BaseModel):
             identity["protocol"] = asked
         if self.workers > 1:  # What several add up differs in the last bits.
             identity["workers"] = self.workers
-        training = hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:20]
-        return with_metric_version(training, self.metric_version)
+        if self.trained_on:
+            identity["trained_on"] = self.trained_on
+        return identity
 
     @property
     def label(self) -> str:
         """How messages name the cell."""
         return f"{self.method}{self.variant and f' ({self.variant})'} {self.dataset}/{self.category} seed {self.seed}"
+
+
+def by_model(cells: Iterable[Cell]) -> list[list[Cell]]:
+    """The cells in groups that are judged on one model each; most are alone."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.fit_id or cell.run_id, []).append(cell)
+    return list(groups.values())
 
 
 def training_of(run_id: str) -> str:
@@ -104,6 +129,10 @@ def training_of(run_id: str) -> str:
 def with_metric_version(run_id: str, metric_version: int) -> str:
     """The ``run_id`` of the same training under another metric version."""
     return f"{training_of(run_id)}-m{metric_version}"
+
+
+def _digest(identity: Mapping[str, Any]) -> str:
+    return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:20]
 
 
 def canonical_json(value: Any) -> str:

@@ -39,6 +39,7 @@ Overrides are KEY=VALUE in Hydra's grammar:
   n_normal=8                    few-shot: that many normal training images
   noise=0.1                     that share of the training images are anomalies taken for normal: of the labelled
                                 pool, and with noise_from_test=true of test too, where the pool is too small
+  multi_class=true              one model for all categories of a dataset, judged on each of them
 
 `adbench show suite NAME` prints a suite, `adbench run suite=NAME --cfg` every key and its value.
 """
@@ -105,7 +106,7 @@ class _SweepCommand(click.Command):
             formatter.write_dl(rows, col_max=42)
 
 
-_SKIP_MISSING = click.option("--skip-missing", is_flag=True, help="Leave out datasets that are not here.")
+_SKIP_MISSING = click.option("--skip-missing", is_flag=True, help="Leave out datasets that are not on disk.")
 
 
 def _cell_flags(command: Callable[..., int | None]) -> Callable[..., int | None]:
@@ -147,13 +148,16 @@ def _planned(
 @click.option("--debug", is_flag=True, help="Show a traceback with every error.")
 @click.version_option(package_name="adbench-vision", prog_name="adbench")
 def main(debug: bool) -> None:
-    """Benchmark visual anomaly detection: from a suite of images to a leaderboard you can trust.
+    """Benchmark visual anomaly detection: from images to a leaderboard you can trust.
 
-    Start with: adbench run suite=quickstart
+    \b
+    Start with:        adbench run suite=quickstart
+    Your own images:   adbench show dataset folder
+    Public datasets:   adbench ls datasets, then adbench show dataset NAME
     """
 
 
-@main.command(short_help="Train and evaluate every cell not yet recorded.", epilog=_OVERRIDES_HELP)
+@main.command(short_help="Train and evaluate a suite's methods on its datasets.", epilog=_OVERRIDES_HELP)
 @click.argument("overrides", nargs=-1, metavar="suite=NAME|PATH [KEY=VALUE ...]")
 @click.option("--dry-run", is_flag=True, help="Show the plan and what is already recorded; run nothing.")
 @click.option("--cfg", is_flag=True, help="Print the resolved configuration as YAML; run nothing.")
@@ -173,6 +177,8 @@ def run(
     as_json: bool,
 ) -> int | None:
     """Train and evaluate every cell of a suite that is not yet recorded, then render the leaderboard.
+
+    A cell is one method, with its parameters, on one category of a dataset with one seed.
 
     Exit codes: 0 every cell ok; 1 some cells failed; 2 the request is wrong; 130 interrupted.
     """
@@ -312,21 +318,27 @@ def show(what: str, name: str, overrides: tuple[str, ...]) -> int | None:
 
 @main.group(short_help="Prepare a dataset from its archives, or verify one.")
 def data() -> None:
-    """Datasets on disk: unpack the archives that you have downloaded, and check every file."""
+    """Datasets on disk: unpack their archives, and check every file.
+
+    `adbench show dataset NAME` says where the archives are to be had, and how the files lie.
+    """
 
 
-@data.command("prepare", short_help="Unpack, arrange and verify a dataset's archives.")
+@data.command("prepare", short_help="Unpack a dataset's archives, given or downloaded, and verify them.")
 @click.argument("name")
 @click.argument("words", nargs=-1, metavar="[ARCHIVE ...] [data_root=FOLDER]")
-@click.option("--download", is_flag=True, help="Fetch the archives that have a plain public address.")
+@click.option(
+    "--download", is_flag=True, help="Fetch the archives; an interrupted download goes on. Not for all datasets."
+)
 @click.option("--force", is_flag=True, help="Replace the dataset if it was prepared before.")
 @_guarded
 def data_prepare(name: str, words: tuple[str, ...], download: bool, force: bool) -> int | None:
-    """Make the dataset NAME of its archives (zip, tar, gz, xz, bz2), and verify it.
+    """Unpack the archives of the dataset NAME (zip, tar, gz, xz, bz2), and verify what they hold.
 
     It goes to data_root/NAME (default: adbench-data/NAME), where `adbench run` finds it; nothing appears there if an
-    archive is broken, unsafe or of something else. Exit codes: 0 all is well; 2 it cannot be prepared, or problems
-    were found.
+    archive is broken, unsafe or another dataset's. The archives stay as they are.
+
+    Exit codes: 0 all is well; 2 it cannot be prepared, or problems were found.
     """
     from adbench.orchestrator.data import run_prepare
 
@@ -339,6 +351,8 @@ def data_prepare(name: str, words: tuple[str, ...], download: bool, force: bool)
 @_guarded
 def data_verify(name: str, words: tuple[str, ...]) -> int | None:
     """Print every problem of the dataset NAME: unreadable files, masks, wrong numbers, changes since it was prepared.
+
+    It is looked for in data_root/NAME (default: adbench-data/NAME), or in root=FOLDER itself.
 
     Exit codes: 0 none; 2 some, or it is not there.
     """

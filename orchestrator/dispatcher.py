@@ -9,7 +9,8 @@ from adbench.orchestrator.events import CellAbandoned, CellFinished, CellProgres
 from adbench.orchestrator.record import lost_cell
 from adbench.reports.schema import COSTS, RunRecord, RunResult
 
-_Images = tuple[str, str, int]
+_Place = tuple[str, ...]
+"""What cells have in common that are best run one after the other: a model, or the images."""
 
 
 class Load(NamedTuple):
@@ -34,13 +35,14 @@ class Dispatcher:
 
     A lane stays with the images it has at hand. One that needs others takes a category that no lane is at, so that
     each is decoded, and its features computed, by one lane while the others are at work elsewhere; only when all are
-    taken does it help where the most is left to do.
+    taken does it help where the most is left to do. It does not help where cells are judged on one model, which the
+    lane that is at it has, and others would train again.
     """
 
     def __init__(self, cells: Iterable[Cell] = (), *, more: bool = False) -> None:
         """``more``: cells may still be submitted, until ``close``."""
-        self._waiting: dict[_Images, deque[Cell]] = {}
-        self._at: dict[int, _Images] = {}
+        self._waiting: dict[_Place, deque[Cell]] = {}
+        self._at: dict[int, _Place] = {}
         self._running: dict[int, Cell] = {}
         self._wanted: Counter[str] = Counter()
         self._unwanted: set[str] = set()
@@ -101,14 +103,16 @@ class Dispatcher:
         return worker
 
     def next_cell(self, lane: int) -> Cell | Literal["wait"] | None:
-        """The next cell for a lane; "wait" if more may come, None if none will."""
+        """The next cell for a lane; "wait" if more may come or be left over, None if not."""
         if self.stopping or not self._waiting:
             return "wait" if self._more else None
-        images = self._choose(lane)
-        cell = self._waiting[images].popleft()
-        if not self._waiting[images]:
-            del self._waiting[images]
-        self._at[lane] = images
+        place = self._choose(lane)
+        if place is None:
+            return "wait"
+        cell = self._waiting[place].popleft()
+        if not self._waiting[place]:
+            del self._waiting[place]
+        self._at[lane] = place
         self._running[lane] = cell
         self._events.append(CellStarted(lane, cell))
         return cell
@@ -148,12 +152,12 @@ class Dispatcher:
         self._wanted[run_id] -= 1
         if self._wanted[run_id] > 0:
             return
-        for images, cells in self._waiting.items():
+        for place, cells in self._waiting.items():
             kept = deque(cell for cell in cells if cell.run_id != run_id)
             if len(kept) < len(cells):
-                self._waiting[images] = kept
+                self._waiting[place] = kept
                 if not kept:
-                    del self._waiting[images]
+                    del self._waiting[place]
                 self._trials.pop(run_id, None)
                 return
         if any(cell.run_id == run_id for cell in self._running.values()):
@@ -200,14 +204,16 @@ class Dispatcher:
 
     def _add(self, cells: Iterable[Cell]) -> None:
         for cell in cells:
-            self._waiting.setdefault((cell.fingerprint, cell.category, cell.image_size), deque()).append(cell)
+            images = (cell.fingerprint, cell.category, str(cell.image_size))
+            self._waiting.setdefault((cell.fit_id,) if cell.fit_id else images, deque()).append(cell)
 
-    def _choose(self, lane: int) -> _Images:
+    def _choose(self, lane: int) -> _Place | None:
         if self._at.get(lane) in self._waiting:
             return self._at[lane]
-        taken = {images for other, images in self._at.items() if other != lane}
-        free = (images for images in self._waiting if images not in taken)
-        return next(free, None) or max(self._waiting, key=lambda images: len(self._waiting[images]))
+        taken = {place for other, place in self._at.items() if other != lane}
+        free = (place for place in self._waiting if place not in taken)
+        helped = [place for place, cells in self._waiting.items() if cells[0].fit_id is None]
+        return next(free, None) or max(helped, key=lambda place: len(self._waiting[place]), default=None)
 
 
 def figures(record: RunRecord) -> dict[str, float | None]:

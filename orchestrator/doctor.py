@@ -12,11 +12,10 @@ from pathlib import Path
 import psutil
 
 from adbench.datasets.cache import Cache, default_cache_dir
-from adbench.datasets.errors import RequestError
-from adbench.datasets.registry import dataset_names
+from adbench.datasets.errors import MissingDataError, RequestError
+from adbench.datasets.registry import dataset_class, dataset_names, open_dataset
 from adbench.orchestrator import environment
-from adbench.orchestrator.keys import DEFAULT_OUT, plain_keys
-from adbench.orchestrator.opening import open_prepared
+from adbench.orchestrator.keys import DEFAULT_OUT, dataset_root, plain_keys
 
 _DISTRIBUTIONS = (
     "torch",
@@ -89,12 +88,25 @@ def _disk(what: str, folder: Path) -> Finding:
 
 
 def _datasets(data_root: str | None) -> Iterator[Finding]:
+    missing = []
     for name in dataset_names():
+        root = dataset_root(name, None, data_root)
+        takes_root = "root" in dataset_class(name).config_class.model_fields
         try:
-            found = len(open_prepared(name, data_root).categories())
-            yield Finding(True, f"dataset {name}", f"{found} {'category' if found == 1 else 'categories'}")
+            categories = open_dataset(name, {"root": str(root)} if takes_root and root.is_dir() else {}).categories()
+            yield Finding(True, f"dataset {name}", f"{len(categories)} categories")
+        except MissingDataError:
+            missing.append(name)
         except RequestError as error:
             yield Finding(None, f"dataset {name}", error.problem, error.remedy or "")
+    if missing:
+        where = dataset_root("", None, data_root)
+        yield Finding(
+            None,
+            f"datasets not in {where}",
+            ", ".join(missing),
+            "`adbench show dataset NAME` says how to get one, if you want it",
+        )
 
 
 def _try(what: str, check: Callable[[], Finding]) -> Finding:

@@ -41,15 +41,6 @@ def open_data(request: Request, overrides: Overrides, skip_missing: bool = False
     return OpenedData(tuple(opened), tuple(missing))
 
 
-def open_prepared(name: str, data_root: str | None = None) -> Dataset:
-    """The dataset with its default parameters, from where `adbench data prepare` puts it.
-
-    Raises RequestError if it is not there.
-    """
-    takes_root = "root" in dataset_class(name).config_class.model_fields
-    return open_dataset(name, _with_absolute_root({}, takes_root, name, data_root))
-
-
 def _open(spec: DatasetSpec, request: Request, overrides: Overrides) -> Dataset:
     fields = dataset_class(spec.name).config_class.model_fields
     placed = {key: value for key, value in overrides.dataset_params.items() if key in fields}

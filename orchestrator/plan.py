@@ -11,6 +11,7 @@ from adbench.benchmark_suites.metrics import METRIC_VERSION
 from adbench.datasets.base import Dataset, Modality
 from adbench.datasets.errors import RequestError, unknown_name
 from adbench.datasets.file_index import hash_path
+from adbench.datasets.multi_class import trained_together
 from adbench.datasets.parameters import validate
 from adbench.datasets.protocol import Protocol, follow_protocol
 from adbench.datasets.registry import dataset_class
@@ -55,6 +56,15 @@ class _Variant(NamedTuple):
         return self.data is None or dataset in self.data or f"{dataset}/{category}" in self.data
 
 
+class _Place(NamedTuple):
+    """How a category is split: without a protocol, and under the request's; ``trained_on`` are the categories of the
+    model if it is not trained on this one alone."""
+
+    base: Split
+    split: Split
+    trained_on: tuple[str, ...] = ()
+
+
 def make_plan(request: Request, overrides: Overrides, data: OpenedData | None = None) -> Plan:
     """Expand a request into cells, over its datasets as ``data`` holds them (None: all are opened here).
 
@@ -67,18 +77,25 @@ def make_plan(request: Request, overrides: Overrides, data: OpenedData | None = 
     known = [set(dataset_class(spec.name).config_class.model_fields) for spec in request.datasets]
     _refuse_unplaced("dataset", overrides.dataset_params, known)
     chosen = [(spec, dataset, _categories(spec, dataset)) for spec, dataset in data.datasets]
+    together = {
+        spec.name: categories for spec, _, categories in chosen if request.multi_class and len(categories) > 1
+    }
     if overrides.categories is not None:
         chosen = _only(chosen, overrides.categories)
-    _refuse_broken(chosen)
+    _refuse_broken([(spec, dataset, together.get(spec.name, categories)) for spec, dataset, categories in chosen])
     splits: dict[str, Split] = {}
     cells: dict[str, Cell] = {}
     for spec, dataset, categories in chosen:
+        trained_on = together.get(spec.name, ())
+        places = {name: _place(dataset, name, request) for name in trained_on or categories}
         for category in categories:
+            place = places[category]
+            if trained_on:
+                united = trained_together({name: places[name].split for name in trained_on}, category)
+                place = place._replace(split=united, trained_on=trained_on)
+            splits[f"{spec.name}-{category}-{place.split.hash}"] = place.split
             own = [variant for variant in variants if variant.suits(spec.name, category)]
-            base = make_split(dataset.samples(category), category, request.split_seed, dataset.split_rule())
-            split = follow_protocol(base, request.protocol, category, request.split_seed)
-            splits[f"{spec.name}-{category}-{split.hash}"] = split
-            for cell in _cells_of(spec.name, dataset, category, base, split, request, own):
+            for cell in _cells_of(spec.name, dataset, category, place, request, own):
                 cells.setdefault(cell.run_id, cell)
     if not cells:
         raise RequestError(
@@ -93,14 +110,13 @@ def _cells_of(
     name: str,
     dataset: Dataset,
     category: str,
-    base: Split,
-    split: Split,
+    place: _Place,
     request: Request,
     variants: list[_Variant],
 ) -> Iterator[Cell]:
     """The cells of one category, one seed after the other, so that methods can be compared early."""
     modality = dataset.modality(category)
-    protocol = _in_effect(request.protocol, base, split)
+    protocol = _in_effect(request.protocol, place)
     data = {
         "dataset": name,
         "dataset_params": dataset.config.model_dump(mode="json"),
@@ -108,9 +124,10 @@ def _cells_of(
         "modality": modality,
         "fingerprint": dataset.fingerprint(category),
         "split_seed": request.split_seed,
-        "split_hash": split.hash,
+        "split_hash": place.split.hash,
         "protocol": protocol,
-        "base_split_hash": base.hash if protocol.asked() else None,
+        "base_split_hash": place.base.hash if protocol.asked() else None,
+        "trained_on": {name: dataset.fingerprint(name) for name in sorted(place.trained_on)},
     }
     templates = [
         _template(data, dataset, request, variant, label)
@@ -120,9 +137,19 @@ def _cells_of(
         yield Cell(**{**template, "seed": seed, "command": f"{template['command']} seed={seed}"})
 
 
-def _in_effect(protocol: Protocol, base: Split, split: Split) -> Protocol:
-    """The protocol without the leave to take from test where nothing was taken: the cells are the same."""
-    return protocol if split.test != base.test else replace(protocol, noise_from_test=False)
+def _place(dataset: Dataset, category: str, request: Request) -> _Place:
+    base = make_split(dataset.samples(category), category, request.split_seed, dataset.split_rule())
+    return _Place(base, follow_protocol(base, request.protocol, category, request.split_seed))
+
+
+def _in_effect(protocol: Protocol, place: _Place) -> Protocol:
+    """The protocol without what has no effect here, so that the cells are the same: the leave to take from test where
+    nothing was taken, and one model for all of a single category."""
+    return replace(
+        protocol,
+        noise_from_test=protocol.noise_from_test and place.split.test != place.base.test,
+        multi_class=bool(place.trained_on),
+    )
 
 
 def _template(
@@ -130,20 +157,21 @@ def _template(
 ) -> dict[str, Any]:
     """What the cells of one category and variant share, all but their seed; asked for once, for it takes time."""
     method, category = variant.method, str(data["category"])
-    config = _method_config(method, variant.params, request, dataset, category)
+    suited_to = None if data["trained_on"] else category
+    config = _method_config(method, variant.params, request, dataset, suited_to)
     return {
         **data,
         "suite": request.name,
         "method": method,
         "method_version": method_class(method).version,
         "params": config.model_dump(mode="json"),
-        "preset": _preset(config, request, dataset, category, variant.of_data),
+        "preset": _preset(config, request, dataset, suited_to, variant.of_data),
         "budget": request.budget,
         "image_size": request.pixels(),
         "workers": request.workers_per_lane,
         "metric_version": METRIC_VERSION,
         "files": {key: hash_path(path) for key, path in config.input_files().items()},
-        "command": reproduce_command(request, str(data["dataset"]), dataset, category, method, config),
+        "command": reproduce_command(request, str(data["dataset"]), dataset, category, method, config, suited_to),
         "variant": label,
     }
 
@@ -183,10 +211,10 @@ def _labels(variants: list[_Variant]) -> list[str]:
 
 
 def _method_config(
-    name: str, params: Mapping[str, Any], request: Request, dataset: Dataset, category: str
+    name: str, params: Mapping[str, Any], request: Request, dataset: Dataset, suited_to: str | None
 ) -> MethodConfig:
     kind = method_class(name).config_class
-    merged = {**kind.suited(request.budget, dataset, category), **params, **method_entry(name).fixed}
+    merged = {**kind.suited(request.budget, dataset, suited_to), **params, **method_entry(name).fixed}
     config = validate(kind, merged, prefix="method.", owner=name)
     files = {
         key: str(path.expanduser().absolute())  # Workers change directory.
@@ -199,10 +227,10 @@ def _method_config(
 
 
 def _preset(
-    config: MethodConfig, request: Request, dataset: Dataset, category: str, of_data: frozenset[str]
+    config: MethodConfig, request: Request, dataset: Dataset, suited_to: str | None, of_data: frozenset[str]
 ) -> tuple[str, ...]:
     """Names of the parameters that follow the data: their value is the method's own choice, or the suite's for it."""
-    expected = type(config)(**type(config).suited(request.budget, dataset, category))
+    expected = type(config)(**type(config).suited(request.budget, dataset, suited_to))
     chosen, own = config.model_dump(), expected.model_dump()
     return tuple(sorted(name for name in chosen if chosen[name] == own[name] or name in of_data))
 

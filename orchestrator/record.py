@@ -31,6 +31,7 @@ class CellFacts(TypedDict):
     n_normal: int | None
     noise: float | None
     noise_source: str | None
+    multi_class: bool
     sweep_id: str | None
     selection: Literal["none", "val", "test"]
     command: str
@@ -65,6 +66,7 @@ def cell_facts(cell: Cell) -> CellFacts:
         n_normal=cell.protocol.n_normal,
         noise=cell.protocol.noise or None,
         noise_source=cell.protocol.noise_source,
+        multi_class=cell.protocol.multi_class,
         sweep_id=cell.sweep_id,
         selection=cell.selection,
         command=cell.command,

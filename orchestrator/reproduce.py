@@ -23,10 +23,11 @@ def reproduce_command(
     category: str,
     method: str,
     config: MethodConfig,
+    suited_to: str | None,
 ) -> str:
     """``adbench run ...`` with every value that differs from what the same words would choose by themselves; its seed
-    is still to be added."""
-    preset = type(config).suited(request.budget, dataset, category)
+    is still to be added. ``suited_to`` is the category that the method's own choices are for; None: all of them."""
+    preset = type(config).suited(request.budget, dataset, suited_to)
     expected = type(config)(**{**preset, **method_entry(method).fixed})
     words = [
         f"suite={request.source or request.name}",

@@ -104,6 +104,9 @@ class Request(_Frozen):
     noise_from_test: bool = Field(
         default=False, description="noise may take from test, where the labelled pool does not suffice"
     )
+    multi_class: bool = Field(
+        default=False, description="one model for all categories of a dataset, judged on each of them"
+    )
     rank_by: str = Field(default="image_auroc", description="metric that ranks the leaderboard")
 
     out: str = Field(default="adbench-results", min_length=1, description="results folder, or its s3:// or gs:// URL")
@@ -187,7 +190,7 @@ class Request(_Frozen):
     @property
     def protocol(self) -> Protocol:
         """What is asked of the training images."""
-        return Protocol(self.n_normal, self.noise, self.noise_from_test)
+        return Protocol(self.n_normal, self.noise, self.noise_from_test, self.multi_class)
 
     def pixels(self) -> int:
         """The side of the images that methods see."""

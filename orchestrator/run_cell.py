@@ -5,38 +5,36 @@ import json
 import os
 import random
 import shutil
-import threading
-import time
 import traceback
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import psutil
 import torch
 
-from adbench.datasets.base import ROLES, Dataset, Role
+from adbench.datasets.base import ROLES, Dataset, Sample
 from adbench.datasets.cache import Cache
 from adbench.datasets.file_index import hash_path, kept_in
 from adbench.datasets.imageset import ImageSet
+from adbench.datasets.multi_class import UnitedImageSet, trained_together
 from adbench.datasets.protocol import Protocol, follow_protocol, n_hidden, seen_as_normal, shortfalls
 from adbench.datasets.registry import open_dataset
 from adbench.datasets.splits import Split, choose_labelled, labelled_wanted, make_split
-from adbench.methods.base import Context, Method, Prediction
+from adbench.methods.base import Context, Method, MethodConfig, Prediction
 from adbench.methods.registry import method_class
 from adbench.orchestrator import environment
-from adbench.orchestrator.cell import Cell, Watch, canonical_json
+from adbench.orchestrator.cell import Cell, canonical_json
 from adbench.orchestrator.evaluation import Judge, image_level, image_scores, keep_gallery
+from adbench.orchestrator.fitting import Fit, Progress, fit, recorder, watcher
 from adbench.orchestrator.lane_group import ALONE, LaneGroup, Report
+from adbench.orchestrator.peak_memory import PeakMemory
 from adbench.orchestrator.record import cell_facts
 from adbench.reports.schema import (
     EVAL_SPLITS,
     EvalSplit,
-    Gallery,
-    ImageScores,
     RunRecord,
     RunResult,
     SplitMaps,
@@ -45,10 +43,6 @@ from adbench.reports.schema import (
 
 _FEW = 10
 """Training images below which a run carries a warning."""
-
-
-class CellTimeoutError(RuntimeError):
-    """The cell exceeded its time limit."""
 
 
 @dataclass(frozen=True)
@@ -64,20 +58,6 @@ class Surroundings:
     maps: Literal["report", "all", "none"] = "report"
 
 
-@dataclass
-class _Progress:
-    """What is known of a cell so far, so that a failed one is recorded with all of it."""
-
-    facts: dict[str, Any] = field(default_factory=dict)
-    metrics: dict[str, float | None] = field(default_factory=dict)
-    images: tuple[ImageScores, ...] = ()
-    history: list[tuple[int, str, float]] = field(default_factory=list)
-    gallery: Gallery | None = None
-    maps: tuple[SplitMaps, ...] = ()
-    training_maps: tuple[TrainingMaps, ...] = ()
-    notes: list[str] = field(default_factory=list)
-
-
 def run_cell(
     cell: Cell,
     surroundings: Surroundings,
@@ -90,10 +70,10 @@ def run_cell(
     of ``group`` call this with the same cell; the result of a follower, which only fits, holds no metrics.
     """
     started = datetime.now(UTC)
-    progress = _Progress()
+    memory = PeakMemory(surroundings.device)
+    progress = Progress(memory)
     status: Literal["ok", "failed"] = "ok"
     error = None
-    memory = _PeakMemory(surroundings.device)
     folder = Path(surroundings.cache_dir) if surroundings.cache_dir else None
     try:
         with memory, kept_in(folder, cell.image_size):
@@ -125,66 +105,115 @@ def run_cell(
     )
 
 
-def _execute(cell: Cell, surroundings: Surroundings, report: Report, group: LaneGroup, progress: _Progress) -> None:
+_kept: dict[str, Fit] = {}
+"""The model of the cell before, where others are judged on it too; at most one, for it may fill a GPU."""
+
+
+def _execute(cell: Cell, surroundings: Surroundings, report: Report, group: LaneGroup, progress: Progress) -> None:
+    fitted = _kept.pop(cell.fit_id, None) if cell.fit_id else None
+    _kept.clear()
     if group.size != cell.workers:
         raise RuntimeError(f"planned for {cell.workers} worker(s) and run by {group.size}: run_id would not be true")
     _make_deterministic(cell.seed, surroundings.threads)
-    dataset = _opened(cell.dataset, canonical_json(cell.dataset_params))
-    if dataset.fingerprint(cell.category) != cell.fingerprint:
-        raise RuntimeError("the images on this machine differ from those the plan was made from (fingerprint)")
-    config = method_class(cell.method).config_class(**cell.params)
-    for key, path in config.input_files().items():
-        if hash_path(path) != cell.files[key]:
-            raise RuntimeError(f"method.{key}={path} is not as it was when the plan was made: run the command again")
-    split = make_split(dataset.samples(cell.category), cell.category, cell.split_seed, dataset.split_rule())
-    split = follow_protocol(split, cell.protocol, cell.category, cell.split_seed)
-    split = choose_labelled(split, *config.labelled_request(), cell.category, cell.split_seed)
-    progress.notes.extend(dataset.notes(cell.category))
-    _note_split(split, cell.protocol, config.labelled_request()[0], progress)
+    dataset, config = _opened_as_planned(cell)
     cache = Cache(Path(surroundings.cache_dir) if surroundings.cache_dir else None)
     judged: tuple[EvalSplit, ...] = ("val",) if cell.watch and not cell.watch.test else EVAL_SPLITS
-    roles: tuple[Role, ...] = ("train", "labelled", *(judged if group.leads else ()))
-    shown = {role: split.of(role) for role in roles} | {"train": seen_as_normal(split.train)}
-    sets: dict[str, ImageSet] = {
-        role: ImageSet(dataset, cell.category, samples, cell.image_size, cache) for role, samples in shown.items()
-    }
-    _note_copies(sets, progress)
+    sets = _image_sets(cell, dataset, config, cache, judged if group.leads else (), progress)
     judge = Judge(dataset, cell.category, device=torch.device(surroundings.device), threads=surroundings.threads)
-    context = Context(
-        seed=cell.seed,
-        device=torch.device(surroundings.device),
-        image_size=cell.image_size,
-        cache=cache,
-        report=_recorder(progress, report, surroundings.timeout if group.leads else None),
-        # A trial starts anew: a resumed one would pass watched shares of the training with a later state.
-        checkpoint_dir=Path(surroundings.scratch) / cell.run_id if surroundings.scratch and not cell.watch else None,
-        code_version=environment.code_version(),
-        notes=progress.notes,
-    )
-    method: Method = method_class(cell.method)(config, context)
-    if cell.watch is not None and cell.watch.shares and group.leads:
-        watched = {split: sets[split] for split in judged}
-        context.report = _watcher(cell.watch, method, watched, judge, context.report)
-    context.report = group.agreed(context.report)
-    began = time.perf_counter()
-    method.fit(sets["train"], sets["labelled"])
-    _synchronise(surroundings.device)
+    if fitted is None:
+        context = Context(
+            seed=cell.seed,
+            device=torch.device(surroundings.device),
+            image_size=cell.image_size,
+            cache=cache,
+            report=recorder(progress, report, surroundings.timeout if group.leads else None),
+            checkpoint_dir=_checkpoint_dir(cell, surroundings),
+            code_version=environment.code_version(),
+            notes=progress.notes,
+        )
+        method: Method = method_class(cell.method)(config, context)
+        if cell.watch is not None and cell.watch.shares and group.leads:
+            watched = {split: sets[split] for split in judged}
+            context.report = watcher(cell.watch, method, watched, judge, context.report)
+        fitted = fit(method, sets["train"], sets["labelled"], group, progress)
+    else:
+        fitted.told(progress)
+    if cell.fit_id:
+        _kept[cell.fit_id] = fitted
     if not group.leads:
         return
-    # Features that another cell computed, or epochs of an attempt that was killed, must not make it look cheap.
-    spared = cache.borrowed_feature_seconds + context.resumed_seconds
-    progress.facts["fit_seconds"] = time.perf_counter() - began + spared
-    predictions = {split: method.predict(sets[split]) for split in judged}
+    progress.facts["fit_seconds"] = fitted.seconds
+    predictions = {split: fitted.method.predict(sets[split]) for split in judged}
     milliseconds = 1000 * sum(prediction.seconds for prediction in predictions.values())
     progress.facts["predict_ms_per_image"] = milliseconds / sum(len(sets[split]) for split in judged)
     kept = surroundings.maps if cell.watch is None else "none"
     _evaluate(judge, sets, predictions, kept, progress)
     if kept != "none":
         progress.training_maps = tuple(
-            TrainingMaps(name=kept.name, image_ids=kept.image_ids, maps=kept.maps) for kept in method.kept_maps()
+            TrainingMaps(name=kept.name, image_ids=kept.image_ids, maps=kept.maps)
+            for kept in fitted.method.kept_maps()
         )
-    if context.checkpoint_dir:
-        shutil.rmtree(context.checkpoint_dir, ignore_errors=True)
+    if checkpoints := fitted.method.context.checkpoint_dir:
+        shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def _opened_as_planned(cell: Cell) -> tuple[Dataset, MethodConfig]:
+    """The cell's dataset and its method's parameters; RuntimeError if their files are not those of the plan."""
+    dataset = _opened(cell.dataset, canonical_json(cell.dataset_params))
+    if any(dataset.fingerprint(category) != planned for category, planned in _trained_on(cell).items()):
+        raise RuntimeError("the images on this machine differ from those the plan was made from (fingerprint)")
+    config = method_class(cell.method).config_class(**cell.params)
+    for key, path in config.input_files().items():
+        if hash_path(path) != cell.files[key]:
+            raise RuntimeError(f"method.{key}={path} is not as it was when the plan was made: run the command again")
+    return dataset, config
+
+
+def _image_sets(
+    cell: Cell,
+    dataset: Dataset,
+    config: MethodConfig,
+    cache: Cache,
+    judged: tuple[EvalSplit, ...],
+    progress: Progress,
+) -> dict[str, ImageSet]:
+    """What the method is trained on and, of the cell's own category, the splits that it is judged on."""
+    splits: dict[str, Split] = {}
+    for category in _trained_on(cell):
+        split = make_split(dataset.samples(category), category, cell.split_seed, dataset.split_rule())
+        split = follow_protocol(split, cell.protocol, category, cell.split_seed)
+        splits[category] = choose_labelled(split, *config.labelled_request(), category, cell.split_seed)
+        notes = [*dataset.notes(category), *shortfalls(splits[category], cell.protocol)]
+        notes += _too_few_labelled(splits[category], config.labelled_request()[0])
+        progress.notes.extend(f"{category}: {note}" if cell.trained_on else note for note in notes)
+    split = trained_together(splits, cell.category) if cell.trained_on else splits[cell.category]
+    _note_split(split, cell.protocol, progress)
+
+    def images(category: str, samples: Sequence[Sample]) -> ImageSet:
+        return ImageSet(dataset, category, samples, cell.image_size, cache)
+
+    def trained_on(samples_of: Callable[[Split], Sequence[Sample]]) -> ImageSet:
+        parts = {category: images(category, samples_of(own)) for category, own in splits.items()}
+        return UnitedImageSet(parts) if cell.trained_on else parts[cell.category]
+
+    sets: dict[str, ImageSet] = {role: images(cell.category, split.of(role)) for role in judged}
+    sets["train"] = trained_on(lambda own: seen_as_normal(own.train))
+    sets["labelled"] = trained_on(lambda own: own.labelled)
+    _note_copies(sets, progress)
+    return sets
+
+
+def _trained_on(cell: Cell) -> dict[str, str]:
+    """The categories whose images train the cell's model, with their fingerprints."""
+    return cell.trained_on or {cell.category: cell.fingerprint}
+
+
+def _checkpoint_dir(cell: Cell, surroundings: Surroundings) -> Path | None:
+    if surroundings.scratch is None or cell.watch:
+        return (
+            None  # A trial starts anew: a resumed one would pass watched shares of the training with a later state.
+        )
+    return Path(surroundings.scratch) / (cell.fit_id or cell.run_id)
 
 
 def _evaluate(
@@ -192,7 +221,7 @@ def _evaluate(
     sets: Mapping[str, ImageSet],
     predictions: Mapping[EvalSplit, Prediction],
     keep_maps: Literal["report", "all", "none"],
-    progress: _Progress,
+    progress: Progress,
 ) -> None:
     scores = {split: image_scores(split, sets[split], predictions[split]) for split in predictions}
     progress.images = tuple(scores.values())
@@ -207,25 +236,26 @@ def _evaluate(
         progress.gallery = keep_gallery(judge, sets["test"], predictions["test"])
 
 
-def _note_split(split: Split, protocol: Protocol, ratio: float, progress: _Progress) -> None:
+def _note_split(split: Split, protocol: Protocol, progress: Progress) -> None:
     counts = {f"n_{role}": len(split.of(role)) for role in ROLES}
     progress.facts.update(counts, n_hidden=n_hidden(split) if protocol.noise else None)
-    progress.notes.extend(shortfalls(split, protocol))
     for label, what in ((0, "normal"), (1, "anomalous")):
         if not any(sample.label == label for sample in split.test):
             progress.notes.append(f"test holds no {what} images: metrics that need both kinds are null")
     if len(split.train) < _FEW and protocol.n_normal is None:
         progress.notes.append(f"only {len(split.train)} training images: expect little of the results")
+
+
+def _too_few_labelled(split: Split, ratio: float) -> list[str]:
     wanted = labelled_wanted(len(split.train), ratio)
     got = len(split.labelled)
-    if 0 < got < wanted:
-        progress.notes.append(
-            f"anomaly ratio {ratio:g} asks for {wanted} labelled anomalies, only {got} exist: "
-            f"true ratio {got / (got + len(split.train)):.3f}"
-        )
+    if not 0 < got < wanted:
+        return []
+    share = got / (got + len(split.train))
+    return [f"anomaly ratio {ratio:g} asks for {wanted} labelled anomalies, only {got} exist: true ratio {share:.3f}"]
 
 
-def _note_copies(sets: Mapping[str, ImageSet], progress: _Progress) -> None:
+def _note_copies(sets: Mapping[str, ImageSet], progress: Progress) -> None:
     """Images of val or test that training shows too make results look better than they are."""
     seen = np.concatenate([sets["train"].digests, sets["labelled"].digests])
     for role in (split for split in EVAL_SPLITS if split in sets):
@@ -250,45 +280,6 @@ def _make_deterministic(seed: int, threads: int) -> None:
     torch.manual_seed(seed)
 
 
-def _recorder(progress: _Progress, report: Report, timeout: float | None) -> Report:
-    """Keeps the history and enforces the time limit between epochs."""
-    deadline = time.monotonic() + timeout if timeout else None
-
-    def record(step: int, values: Mapping[str, float]) -> None:
-        progress.history.extend((step, name, float(value)) for name, value in values.items())
-        report(step, values)
-        if deadline is not None and time.monotonic() > deadline:
-            raise CellTimeoutError(f"not finished within cell_timeout={timeout:g} s (stopped after step {step})")
-
-    return record
-
-
-def _watcher(
-    watch: Watch, method: Method, sets: Mapping[EvalSplit, ImageSet], judge: Judge, report: Report
-) -> Report:
-    """Adds to a report what the method has reached, whenever a watched share of the training is passed."""
-    due = sorted(share for share in watch.shares if share < 1)
-
-    def watched(step: int, values: Mapping[str, float]) -> None:
-        epochs = method.context.epochs
-        reached = False
-        while epochs and due and step >= due[0] * epochs:
-            due.pop(0)
-            reached = True
-        if reached and epochs and step < epochs:
-            predictions = {split: method.predict(images) for split, images in sets.items()}
-            metrics = image_level({split: image_scores(split, sets[split], predictions[split]) for split in sets})
-            if watch.metric not in metrics:
-                maps = {split: prediction.maps for split, prediction in predictions.items()}
-                metrics |= judge.pixel_level(maps, {split: sets[split].samples for split in sets}).metrics
-            value = metrics.get(watch.metric)
-            if value is not None:
-                values = {**values, watch.metric: value, "share": step / epochs}
-        report(step, values)
-
-    return watched
-
-
 def _explain(failure: Exception) -> str:
     text = "".join(traceback.format_exception(failure)).rstrip()
     if isinstance(failure, torch.OutOfMemoryError):
@@ -304,41 +295,3 @@ def _explain(failure: Exception) -> str:
 def _hardware(device: str) -> str:
     # A worker that was given no GPU fails in its cell, and must still be able to say so.
     return torch.cuda.get_device_name() if device == "cuda" and torch.cuda.is_available() else environment.processor()
-
-
-def _synchronise(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
-
-
-class _PeakMemory:
-    """Peak memory of this process while the block runs; sampled, because a warm process's own peak never falls."""
-
-    _SECONDS = 0.05
-
-    def __init__(self, device: str) -> None:
-        self.rss_mb: float | None = None
-        self.vram_mb: float | None = None
-        self._cuda = device == "cuda"
-        self._stop = threading.Event()
-        self._process = psutil.Process()
-
-    def __enter__(self) -> None:
-        if self._cuda and torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()
-        self._thread = threading.Thread(target=self._sample, daemon=True)
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        if self._cuda and torch.cuda.is_available():
-            self.vram_mb = torch.cuda.max_memory_allocated() / 2**20
-
-    def _sample(self) -> None:
-        peak = 0
-        while True:
-            peak = max(peak, self._process.memory_info().rss)
-            self.rss_mb = peak / 2**20
-            if self._stop.wait(self._SECONDS):
-                return

@@ -1,6 +1,7 @@
 """What a sweep searches: one search for each method of the plan, its first settings, and what is run of its best."""
 
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from adbench.benchmark_suites.metrics import METRICS
 from adbench.datasets.errors import RequestError
 from adbench.methods.base import MethodConfig
 from adbench.methods.registry import method_class, method_entry
-from adbench.orchestrator.cell import Cell, canonical_json
+from adbench.orchestrator.cell import Cell, by_model, canonical_json
 from adbench.orchestrator.plan import Plan
 from adbench.orchestrator.request import SearchSpec
 from adbench.orchestrator.search_space import Space, encoded, grid_size, space_of
@@ -63,7 +64,8 @@ def searches(plan: Plan, fixed: Mapping[str, Sequence[Any]]) -> tuple[Search, ..
     _check_objectives(spec)
     found = []
     for method in dict.fromkeys(cell.method for cell in plan.cells):
-        cells = tuple(cell for cell in plan.cells if cell.method == method)
+        own = by_model(cell for cell in plan.cells if cell.method == method)
+        cells = tuple(itertools.chain.from_iterable(own))
         if len({cell.variant for cell in cells}) > 1:
             raise RequestError(
                 f"a search starts from one setting, but there are several of '{method}'",
@@ -100,7 +102,7 @@ def first_settings(search: Search, runs: pd.DataFrame) -> list[dict[str, Any]]:
     like = runs[(runs["status"] == "ok") & (runs["method"] == search.method)]
     like = like[like["budget"] == search.cells[0].budget]
     protocol = search.cells[0].protocol
-    same = protocol_label(protocol.n_normal, protocol.noise or None)
+    same = protocol_label(protocol.n_normal, protocol.noise or None, protocol.multi_class)
     like = like[protocol_labels(like) == same]
     like = like[[place in places for place in zip(like["dataset"], like["category"], strict=True)]]
     if search.spec.warm_start and objective in like and len(like):

@@ -8,14 +8,13 @@ from typing import Any
 import yaml
 
 from adbench.benchmark_suites.suites import UnknownSuiteError, read_suite, suite_names
-from adbench.datasets.base import DatasetRecord
 from adbench.datasets.errors import RequestError, unknown_name
+from adbench.datasets.facts import dataset_facts
 from adbench.datasets.parameters import describe_field
-from adbench.datasets.registry import dataset_class
+from adbench.datasets.registry import dataset_class, open_dataset
 from adbench.orchestrator.cell import training_of
-from adbench.orchestrator.keys import plain_keys, results_folder
+from adbench.orchestrator.keys import dataset_root, plain_keys, results_folder
 from adbench.orchestrator.listing import render_table
-from adbench.orchestrator.opening import open_prepared
 from adbench.orchestrator.plan import Plan
 from adbench.orchestrator.run import Outcome
 
@@ -109,7 +108,7 @@ def _method(name: str) -> str:
     for key, field in kind.config_class.model_fields.items():
         ranges = [item for item in field.metadata if isinstance(item, Search | Choice)]
         default = entry.fixed.get(key, field.default)
-        shown = f"{default} (fixed)" if key in entry.fixed else str(default)
+        shown = f"{_value(default)} (fixed)" if key in entry.fixed else _value(default)
         rows.append((key, shown, describe_field(field), _range(ranges), field.description or ""))
     table = render_table(("parameter", "default", "allowed", "searched", "meaning"), rows)
     has_presets = any(kind.config_class.preset("smoke", modality) for modality in ("industrial", "medical"))
@@ -144,41 +143,27 @@ def _range(ranges: list[Any]) -> str:
 
 def _dataset(name: str) -> str:
     kind = dataset_class(name)
-    record = kind.record
-    facts = [
-        (label, str(getattr(record, attribute)))
-        for label, attribute in (
-            ("title", "title"),
-            ("home page", "home"),
-            ("licence", "licence"),
-            ("citation", "citation"),
-            ("layout", "layout"),
-            ("splits", "splits"),
-            ("masks", "masks"),
-            ("known problems", "known_problems"),
-            ("version", "version"),
-        )
-    ]
+    fields = kind.config_class.model_fields
     rows = [
-        (f"dataset.{key}", str(field.default), describe_field(field), field.description or "")
-        for key, field in kind.config_class.model_fields.items()
+        (f"dataset.{key}", _value(field.default), describe_field(field), field.description or "")
+        for key, field in fields.items()
     ]
     parameters = render_table(("parameter", "default", "allowed", "meaning"), rows)
     try:
-        dataset = open_prepared(name)
+        prepared = "root" in fields and kind.record.home != "-"
+        dataset = open_dataset(name, {"root": str(dataset_root(name, None, None))} if prepared else {})
         categories = ", ".join(f"{name} ({dataset.modality(name)})" for name in dataset.categories())
     except RequestError as error:
-        categories = f"{', '.join(record.counts)} ({error.problem})" if record.counts else error.problem
-    facts += [("archives", _archives(record)), ("categories", categories)]
+        categories = error.problem
+    facts = [*dataset_facts(kind), ("categories", categories)]
     width = max(len(label) for label, _ in facts)
-    lines = [f"{label:{width}}  {value}" for label, value in facts]
+    lines = [f"{label:{width}}  {text}" for label, text in facts]
     return "\n".join([name, *lines, "", parameters])
 
 
-def _archives(record: DatasetRecord) -> str:
-    """What `adbench data prepare` takes, and how to come by it."""
-    names = ", ".join(archive.name for archive in record.archives) or "-"
-    return f"{names} (adbench data prepare {record.name} --download fetches them)" if record.downloadable else names
+def _value(default: Any) -> str:
+    """A default as one would write it on the command line."""
+    return default if isinstance(default, str) else json.dumps(default)
 
 
 def _suite(name: str) -> str:

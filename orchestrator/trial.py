@@ -1,7 +1,8 @@
 """A trial of a search, as Ray Tune runs it: a light proxy whose cells are run by lanes."""
 
+import contextlib
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from ray import tune
 
 from adbench.datasets.parameters import validate
 from adbench.methods.registry import method_class
-from adbench.orchestrator.cell import Cell, Watch
+from adbench.orchestrator.cell import Cell, Watch, by_model
 from adbench.orchestrator.dispatcher import Update
 from adbench.orchestrator.lane import NAMESPACE
 from adbench.orchestrator.reproduce import hydra_value
@@ -45,21 +46,25 @@ def run_trial(config: Mapping[str, Any], job: TrialJob) -> None:
     """Tune's trainable: have the cells run one after the other, and report the means of the objectives so far.
 
     One after the other, so that trials are compared after the same cells, and a poor one is stopped before it has
-    cost much; what is parallel is the trials.
+    cost much; what is parallel is the trials. Cells that are judged on one model are submitted together, so that the
+    lane that has it judges them all.
     """
     cells = trial_cells(job, decoded(config))
     finals: list[Mapping[str, float | None]] = []
-    for index, cell in enumerate(cells):
-        if cell.run_id in job.known:
-            finals.append(job.known[cell.run_id])
-            _report(job, finals, (index + 1) / len(cells))
-            continue
-        for update in _outcome(job, cell):
-            if update.status == "running":
-                _report(job, [*finals, update.figures], (index + update.share) / len(cells))
-            else:
-                finals.append(update.figures)
-                _report(job, finals, (index + 1) / len(cells))
+    for group in by_model(cells):
+        with _submitted(job, [cell for cell in group if cell.run_id not in job.known]) as outcome:
+            for cell in group:
+                index = len(finals)
+                if cell.run_id in job.known:
+                    finals.append(job.known[cell.run_id])
+                    _report(job, finals, (index + 1) / len(cells))
+                    continue
+                for update in outcome(cell):
+                    if update.status == "running":
+                        _report(job, [*finals, update.figures], (index + update.share) / len(cells))
+                    else:
+                        finals.append(update.figures)
+                        _report(job, finals, (index + 1) / len(cells))
 
 
 def trial_cells(job: TrialJob, params: Mapping[str, Any]) -> list[Cell]:
@@ -73,9 +78,9 @@ def trial_cells(job: TrialJob, params: Mapping[str, Any]) -> list[Cell]:
             watch=Watch(
                 metric=job.spec.objective[0],
                 test=bool(job.spec.test_objectives),
-                shares=tuple(
-                    share for rung in job.rungs if 0 < (share := round(rung * len(job.cells) - index, 9)) < 1
-                ),
+                shares=()
+                if cell.fit_id  # Its model belongs to other cells too: what it reaches here tells little of them.
+                else tuple(share for rung in job.rungs if 0 < (share := round(rung * len(job.cells) - index, 9)) < 1),
             ),
         )
         for index, cell in enumerate(job.cells)
@@ -104,26 +109,32 @@ def with_params(cell: Cell, params: Mapping[str, Any], **changed: Any) -> Cell:
     )
 
 
-def _outcome(job: TrialJob, cell: Cell) -> Any:
-    """Have a cell run, and yield what becomes of it. If the trial is stopped meanwhile, nobody wants the cell."""
+@contextlib.contextmanager
+def _submitted(job: TrialJob, cells: Sequence[Cell]) -> Iterator[Callable[[Cell], Iterator[Update]]]:
+    """Have cells run for the block, which can follow what becomes of each. When it ends, nobody wants the rest."""
     dispatcher = ray.get_actor(job.dispatcher, namespace=NAMESPACE)
-    ray.get(dispatcher.call.remote("submit", [cell]))
-    ended = False
-    seen = 0
-    try:
-        while not ended:
+    ray.get(dispatcher.call.remote("submit", cells))
+    wanted = {cell.run_id for cell in cells}
+
+    def outcome(cell: Cell) -> Iterator[Update]:
+        seen = 0
+        while cell.run_id in wanted:
             updates: list[Update] = ray.get(dispatcher.updates.remote(cell.run_id, seen))
             seen += len(updates)
             for update in updates:
-                ended = update.status != "running"
+                if update.status != "running":
+                    wanted.discard(cell.run_id)
                 if update.status == "failed":
                     raise TrialFailedError((update.error or "failed").strip().splitlines()[-1])
                 if update.status == "abandoned":
                     raise TrialFailedError("the search was stopped")
                 yield update
+
+    try:
+        yield outcome
     finally:
-        if not ended:
-            ray.get(dispatcher.call.remote("cancel", cell.run_id))
+        for run_id in sorted(wanted):
+            ray.get(dispatcher.call.remote("cancel", run_id))
 
 
 def _report(job: TrialJob, figures: Sequence[Mapping[str, float | None]], share: float) -> None:

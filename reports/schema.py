@@ -68,6 +68,7 @@ class RunRecord:
     n_normal: int | None = None  # asked for: how many normal images to train on; null: all
     noise: float | None = None  # asked for: the share of training images that are hidden anomalies; null: none
     noise_source: str | None = None  # "labelled", or "test": some of them left test; null without noise
+    multi_class: bool | None = None  # whether one model was trained on all categories of the dataset
     n_hidden: int | None = None  # anomalies among the n_train that were taken for normal; null without noise
     image_size: int | None = None
     fit_seconds: float | None = None
@@ -87,7 +88,7 @@ class RunRecord:
     python_version: str
     dataset_fingerprint: str | None = None
     split_hash: str | None = None
-    base_split_hash: str | None = None  # the split without n_normal and noise; null where split_hash is of that
+    base_split_hash: str | None = None  # the split without a protocol; null where split_hash is of that
     notes: str | None = None  # warnings the run gave, a line each
     command: str  # repeats exactly this row
 
@@ -253,6 +254,7 @@ COSTS: dict[str, str] = {
 _ARROW_TYPES: dict[type, pa.DataType] = {
     str: pa.string(),
     int: pa.int64(),
+    bool: pa.bool_(),
     float: pa.float64(),
     datetime: pa.timestamp("us", tz="UTC"),
 }

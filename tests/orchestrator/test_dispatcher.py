@@ -87,6 +87,45 @@ def test_lanes_keep_to_their_images(count: int, categories: int, lanes: int, tur
         dispatcher.finish(lane, lost_cell(cell, "done"))
 
 
+def _of_one_model(count: int) -> list[Cell]:
+    categories = [f"c{index}" for index in range(count)]
+    trained_on = dict.fromkeys(categories, "f")
+    return [Cell(**{**cell.model_dump(), "trained_on": trained_on}) for cell in _cells(1, categories)]
+
+
+def test_the_lane_that_has_a_model_judges_all_its_cells() -> None:
+    cells = [*_of_one_model(3), *_cells(1, ["other"])]
+    dispatcher = Dispatcher(cells)
+    for lane in (0, 1):
+        dispatcher.join(lane, f"worker {lane}")
+    first, other = dispatcher.next_cell(0), dispatcher.next_cell(1)
+    assert (first, other) == (cells[0], cells[3])
+    dispatcher.finish(1, lost_cell(cells[3], "done"))
+    assert dispatcher.next_cell(1) == "wait"  # What is left stands on the model of lane 0.
+    dispatcher.finish(0, lost_cell(cells[0], "done"))
+    assert dispatcher.next_cell(0) == cells[1]
+    assert dispatcher.leave(0, "killed") == cells[1]
+    assert dispatcher.next_cell(1) == cells[2]  # Its model is gone.
+    dispatcher.finish(1, lost_cell(cells[2], "done"))
+    assert dispatcher.next_cell(1) is None
+
+
+def test_a_lane_that_has_no_part_in_a_model_ends_when_nothing_is_left() -> None:
+    async def scene() -> None:
+        cells = _of_one_model(2)
+        actor = DispatcherActor(cells, more=False)
+        for lane in (0, 1):
+            await actor.call("join", lane, f"worker {lane}")
+        assert await actor.next_cell(0) == cells[0]
+        idle = asyncio.create_task(actor.next_cell(1))
+        await actor.call("finish", 0, lost_cell(cells[0], "done"))
+        assert not idle.done()
+        assert await actor.next_cell(0) == cells[1]
+        assert await asyncio.wait_for(idle, 5) is None
+
+    asyncio.run(scene())
+
+
 def test_progress_and_stop() -> None:
     dispatcher = Dispatcher(_cells(3))
     cell = dispatcher.next_cell(0)

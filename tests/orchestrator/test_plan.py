@@ -72,7 +72,7 @@ def test_one_worker_and_no_protocol_change_no_recorded_run_id() -> None:
     )
     assert cell.run_id == "6d803dc226698664fa58-m1"
     others: list[dict[str, Any]] = [{"workers": 2}, {"protocol": {"n_normal": 8}}, {"protocol": {"noise": 0.1}}]
-    others += [{"protocol": {"noise": 0.1, "noise_from_test": True}}]
+    others += [{"protocol": {"noise": 0.1, "noise_from_test": True}}, {"trained_on": {"weave": "f", "grid": "g"}}]
     assert len({Cell(**{**cell.model_dump(), **other}).run_id for other in [{}, *others]}) == len(others) + 1
 
 

@@ -114,7 +114,7 @@ def _row(search: Search, params: dict[str, Any], value: float, **changed: object
     cell = search.cells[0]
     facts = {name: getattr(cell, name) for name in ("method", "dataset", "category", "budget")}
     row = {**facts, "run_id": f"{value}", "status": "ok", "params": json.dumps({**cell.params, **params})}
-    asked = {"n_normal": None, "noise": None}
+    asked = {"n_normal": None, "noise": None, "multi_class": False}
     return {**row, **asked, "val_image_auroc": value, "sweep_id": None, "selection": "none", **changed}
 
 

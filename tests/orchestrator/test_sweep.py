@@ -39,8 +39,9 @@ def sweep(out: Path, tmp_path: Path, one_ray: None) -> Callable[..., SweepOutcom
     """A sweep of the plug-in method guess, whose trainings are nine epochs of nothing."""
 
     def run(*words: str, missing: tuple[str, ...] = ()) -> SweepOutcome:
-        request = ["suite=smoke", "method=guess", "category=weave", f"out={out}", f"cache_dir={tmp_path / 'cache'}"]
-        parsed = parse_overrides([*request, *words])
+        request = ["suite=smoke", "method=guess", f"out={out}", f"cache_dir={tmp_path / 'cache'}", *words]
+        request += [] if any(word.startswith("category=") for word in words) else ["category=weave"]
+        parsed = parse_overrides(request)
         plan = replace(make_plan(compose(parsed), parsed), missing=missing)
         return execute_sweep(plan, parsed.method_params, RunOptions(style="quiet"))
 
@@ -124,6 +125,18 @@ def test_grids_and_trade_offs_are_searched(
     if search.sampler == "grid":
         tried = {(trial.params["mix"], trial.params["sign"]) for trial in _study(out, outcome).trials}
         assert len(tried) == 6
+
+
+def test_one_model_for_all_categories_is_trained_once_for_each_trial(
+    sweep: Callable[..., SweepOutcome], out: Path
+) -> None:
+    words = ("multi_class=true", "category=weave,brain", "search.trials=3", "search.fresh_seeds=1")
+    (search,) = sweep(*words).searches
+    assert (search.complete, search.stopped, search.failed) == (3, 0, 0)
+    runs = ResultStore(out).runs()
+    assert (runs["status"] == "ok").all() and len(runs) == 2 * (3 + 1)
+    # Rows of one model tell of the same time, to the last bit.
+    assert (runs.groupby(["params", "seed", "selection"])["fit_seconds"].nunique() == 1).all()
 
 
 def test_failing_trials_are_told_and_do_not_end_the_search(sweep: Callable[..., SweepOutcome], out: Path) -> None:
