@@ -287,12 +287,20 @@ def _only(
     return [item for item in kept if item[2]]
 
 
+def _problems(dataset: Dataset, category: str) -> list[str]:
+    """What is wrong with the category, even if that keeps it from being looked through."""
+    try:
+        return dataset.verify(category)
+    except RequestError as error:
+        return [f"{error.problem}; {error.remedy}" if error.remedy else error.problem]
+
+
 def _refuse_broken(chosen: list[tuple[DatasetSpec, Dataset, tuple[str, ...]]]) -> None:
     problems = [
         f"{spec.name}/{category}: {problem}"
         for spec, dataset, categories in chosen
         for category in categories
-        for problem in dataset.verify(category)
+        for problem in _problems(dataset, category)
     ]
     if problems:
         shown = problems[:_SHOWN_PROBLEMS]

@@ -221,7 +221,14 @@ def test_broken_images_of_several_datasets_are_told_at_once_and_can_be_left_out(
     for name, image in (("br35h", "no/no3.jpg"), ("oct2017", "test/CNV/*")):
         (broken, *_) = sorted(MINIATURES[name](Path("data") / name).glob(image))
         broken.write_bytes(b"x")
-    words = ("run", "suite=medical", "dataset=br35h,oct2017", "data_root=data", "method=padim", "--dry-run")
+    words = ("run", "suite=medical", "dataset=isic2018,br35h,oct2017", "data_root=data", "method=padim", "--dry-run")
+    table = MINIATURES["isic2018"](Path("data") / "isic2018") / "ISIC2018_Task3_Validation_GroundTruth"
+    table.rename("away")
+    refused = adbench(*words)
+    assert refused.exit_code == 2 and "3 problem(s) in the data" in refused.output
+    assert "isic2018/skin: dataset 'isic2018' with protocol=ckaad needs the table ISIC2018" in refused.output
+    assert "; unpack it there (from https://challenge.isic" in refused.output
+    Path("away").rename(table)
     refused = adbench(*words)
     assert refused.exit_code == 2 and "2 problem(s) in the data" in refused.output
     assert "data/br35h/no/no3.jpg" in refused.output and "data/oct2017/test/CNV/" in refused.output
