@@ -43,6 +43,10 @@ class Dagm(TreeDataset):
         version="2007",
     )
 
+    def notes(self, category: str) -> list[str]:
+        """That pixel metrics are to be read with care."""
+        return [*super().notes(category), "masks are coarse ellipses: pixel metrics judge against these"]
+
     def find(self, category: str, base: Path) -> Found:
         """Images and masks; an image that Labels.txt does not list, or gives a mask which is not there, is left out,
         not normal."""

@@ -262,6 +262,12 @@ def test_mvtec_ad2_keeps_a_test_scene_together_and_leaves_the_private_parts_out(
     }
 
 
+def test_dagm_says_that_its_masks_are_coarse(tmp_path: Path) -> None:
+    assert written("dagm", tmp_path).notes("Class1") == [
+        "masks are coarse ellipses: pixel metrics judge against these"
+    ]
+
+
 def test_dagm_without_its_table_goes_by_the_masks_alone(tmp_path: Path) -> None:
     before = written("dagm", tmp_path).samples("Class10")
     table = tmp_path / "Class10" / "Test" / "Label" / "Labels.txt"
