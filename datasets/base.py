@@ -17,8 +17,9 @@ AnomalyKind = Literal["good", "structural", "logical"]
 
 @dataclass(frozen=True)
 class Archive:
-    """A file that a dataset is handed out in. ``url`` is a plain public address, None where terms must be accepted by
-    hand; ``into`` is the folder under the dataset's root that its content belongs in."""
+    """A file that a dataset is handed out in: an archive, or a CSV table by itself. ``url`` is a plain public
+    address, None where terms must be accepted by hand; ``into`` is the folder under the dataset's root
+    for its content."""
 
     name: str
     url: str | None = None

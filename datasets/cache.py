@@ -215,7 +215,7 @@ class Draft:
         # Written, not mapped: a full disk is then an error and no signal, and new pages need not be zeroed first.
         with contextlib.suppress(OSError), (self._folder / _ARRAY).open("r+b", buffering=0) as file:
             file.seek(self._start + row * values.nbytes)
-            if file.write(values.tobytes()) == values.nbytes:
+            if file.write(np.ascontiguousarray(values).data) == values.nbytes:
                 self._filled.add(row)
 
     def publish(self, key: Mapping[str, Any]) -> None:

@@ -167,8 +167,10 @@ def _mask_values(image: Image.Image) -> NDArray[Any]:
 
 def _is_unmarked(image: Image.Image) -> bool:
     """Whether no mask value is above zero."""
-    if image.mode in ("RGB", "L") and not image.has_transparency_data:
-        return image.convert("L").getbbox() is None  # What follows takes much longer.
+    if image.mode in ("RGB", "L") and not image.has_transparency_data:  # What is right for all takes much longer.
+        if image.crop((0, 0, 1, 1)).convert("L").getbbox():  # Most photographs show it here, and need no second look.
+            return False
+        return image.convert("L").getbbox() is None
     return not (_mask_values(image) > 0).any()
 
 

@@ -30,7 +30,7 @@ def how_to_get(kind: type[Dataset]) -> str | None:
         return None
     if record.can_be_fetched:
         return f"adbench data prepare {record.name} --download"
-    names = " ".join(archive.name for archive in record.archives)
+    names = " ".join([archive.name for archive in record.archives[:3]] + ["..."] * (len(record.archives) > 3))
     archives = names or "its archives"
     return f"{archives} from the home page, then: adbench data prepare {record.name} {names or 'ARCHIVE...'}"
 

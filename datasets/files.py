@@ -84,12 +84,14 @@ class FilesDataset(Dataset):
     def missing(self, problem: str) -> RequestError:
         """The error for data that is not where it should be: what it is, where to get it, how to prepare it."""
         record = self.record
+        root = None if self.config.root is None else Path(self.config.root)
+        place = f" data_root={root.parent}" if root and root.name == record.name else ""
         fetched = "   (or --download: adbench fetches them)" if record.can_be_fetched else ""
         return MissingDataError(
             f"dataset '{record.name}' is not here: {problem}",
             allowed=record.layout,
             remedy=f"get it from {record.home} (licence: {record.licence}), then\n"
-            f"           adbench data prepare {record.name} ARCHIVE...{fetched}\n"
+            f"           adbench data prepare {record.name} ARCHIVE...{place}{fetched}\n"
             f"           or, if it is unpacked: data_root=FOLDER for FOLDER/{record.name}, or dataset.root=FOLDER",
         )
 

@@ -16,6 +16,7 @@ from adbench.datasets.tables import Line, Row, found_by, read_csv
 CLASSES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
 NORMAL = "NV"
 _PREFIX = "ISIC2018_Task3"
+_LESIONS = f"{_PREFIX}_Training_LesionGroupings.csv"
 _PROTOCOLS: Mapping[str, Mapping[str, Role]] = {
     "official": {"Training": "train", "Validation": "val", "Test": "test"},
     "ckaad": {"Training": "train", "Validation": "test"},
@@ -58,8 +59,15 @@ class Isic2018(FilesDataset):
         version="2018",
         archives=tuple(
             Archive(name, url=f"{_URL}/{name}")
-            for part in ("Training", "Validation", "Test")
-            for name in (f"{_PREFIX}_{part}_Input.zip", f"{_PREFIX}_{part}_GroundTruth.zip")
+            for name in (
+                f"{_PREFIX}_Training_Input.zip",
+                f"{_PREFIX}_Training_GroundTruth.zip",
+                _LESIONS,
+                f"{_PREFIX}_Validation_Input.zip",
+                f"{_PREFIX}_Validation_GroundTruth.zip",
+                f"{_PREFIX}_Test_Input.zip",
+                f"{_PREFIX}_Test_GroundTruth.zip",
+            )
         ),
     )
 
@@ -69,7 +77,7 @@ class Isic2018(FilesDataset):
 
     def find(self, category: str, base: Path) -> Found:
         """The rows of the tables of the protocol's parts."""
-        groupings = _first(base, f"{_PREFIX}_Training_LesionGroupings.csv", f"{_PREFIX}_Training_GroundTruth")
+        groupings = _first(base, _LESIONS, f"{_PREFIX}_Training_GroundTruth")
         lesions = _lesions(groupings) if groupings else {}
         rows: list[Row] = []
         tables, folders = [groupings] if groupings else [], []

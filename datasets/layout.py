@@ -80,7 +80,7 @@ class Listing:
 
     def __init__(self, base: Path) -> None:
         self.base = base
-        self.paths = tuple(sorted(_checked(path.relative_to(base).as_posix()) for path in _image_files(base)))
+        self.paths = tuple(sorted(map(_checked, _image_files(base))))
         self.by_stem: dict[str, str] = {}
         self._by_folder: dict[str, list[str]] = {}
         for path in self.paths:
@@ -189,17 +189,18 @@ def _field(name: str) -> str:
     return f"(?P<{name}>.+)" if name.startswith("stem") else f"(?P<{name}>[^/]+)"
 
 
-def _image_files(folder: Path) -> Iterator[Path]:
-    """Images at any depth; neither hidden ones (such as .ipynb_checkpoints) nor what archivers of others leave."""
+def _image_files(folder: Path | str, within: str = "") -> Iterator[str]:
+    """Paths of images at any depth, below ``within``; neither hidden ones (such as .ipynb_checkpoints) nor what
+    archivers of others leave."""
     with os.scandir(folder) as entries:
         found = sorted(entries, key=lambda entry: entry.name)
     for entry in found:
         if entry.name.startswith(".") or entry.name in _SKIPPED:
             continue
         if _is_folder(entry):
-            yield from _image_files(Path(entry.path))
-        elif PurePosixPath(entry.name).suffix.lower() in IMAGE_SUFFIXES:
-            yield Path(entry.path)
+            yield from _image_files(entry.path, f"{within}{entry.name}/")
+        elif entry.name.lower().endswith(tuple(IMAGE_SUFFIXES)):
+            yield within + entry.name
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

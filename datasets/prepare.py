@@ -266,13 +266,21 @@ def _unpack_all(
     shutil.rmtree(unpacked, ignore_errors=True)  # left by a process that was killed
     try:
         for source in sources:
-            count = unpack(source.path, unpacked / source.into)
-            say(f"unpacked {source.path.name}: {count:,} files")
+            say(_placed(source, unpacked / source.into))
         _refuse_other_content(record, sources, unpacked, facts["params"])
         _write(unpacked, facts)
         _exchange(unpacked, target)
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)
+
+
+def _placed(source: _Source, folder: Path) -> str:
+    """Unpack an archive into the folder, or copy a table that is handed out by itself; what was done."""
+    if source.path.suffix == ".csv":
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source.path, folder / source.path.name)
+        return f"copied {source.path.name}"
+    return f"unpacked {source.path.name}: {unpack(source.path, folder):,} files"
 
 
 def _refuse_other_content(
@@ -321,9 +329,11 @@ def _check(dataset: Dataset, name: str) -> CheckedCategory:
     problems: list[str] = []
     try:
         problems += dataset.verify(name)
-        if isinstance(dataset, FilesDataset):
+        if isinstance(dataset, FilesDataset):  # As it lies there: the chosen split may leave images out.
+            counts = image_counts(dataset.found(name).samples)
             problems += dataset.count_problems(name)
-        counts = image_counts(dataset.samples(name))
+        else:
+            counts = image_counts(dataset.samples(name))
         return CheckedCategory(name, counts, dataset.fingerprint(name), tuple(problems))
     except RequestError as error:  # Such as a missing table: the others are looked at all the same.
         return CheckedCategory(name, {}, None, (*problems, f"{name}: {error.problem}"))

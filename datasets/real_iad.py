@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from adbench.datasets.base import DatasetRecord, Role
+from adbench.datasets.base import Archive, DatasetRecord, Role
 from adbench.datasets.errors import RequestError
 from adbench.datasets.files import FilesConfig, FilesDataset
 from adbench.datasets.layout import Found
@@ -14,6 +14,38 @@ from adbench.datasets.tables import Row, checked, found_by, inside, read_json
 
 _TABLES = {"all": "realiad_jsons", "single": "realiad_jsons_sv"}
 _PARTS: tuple[Role, ...] = ("train", "test")
+_CATEGORIES = (
+    "audiojack",
+    "bottle_cap",
+    "button_battery",
+    "end_cap",
+    "eraser",
+    "fire_hood",
+    "mint",
+    "mounts",
+    "pcb",
+    "phone_battery",
+    "plastic_nut",
+    "plastic_plug",
+    "porcelain_doll",
+    "regulator",
+    "rolled_strip_base",
+    "sim_card_set",
+    "switch",
+    "tape",
+    "terminalblock",
+    "toothbrush",
+    "toy",
+    "toy_brick",
+    "transistor1",
+    "u_block",
+    "usb",
+    "usb_adaptor",
+    "vcpill",
+    "wooden_beads",
+    "woodstick",
+    "zipper",
+)
 
 
 class RealIadConfig(FilesConfig):
@@ -47,8 +79,13 @@ class RealIad(FilesDataset):
         masks="beside the images, anomalous where > 127",
         known_problems="labels belong to views: a defective part has normal views, and the official tables may have "
         "views of one part in train and others in test; the tables for noisy training (realiad_jsons_fuiad_*) are "
-        "not read",
+        "not read; archives have the same names at every resolution, and `adbench data prepare` takes them for those "
+        "of 1024 pixels",
         version="2024",
+        archives=(
+            Archive("realiad_jsons.zip"),
+            *(Archive(f"{name}.zip", into="realiad_1024") for name in _CATEGORIES),
+        ),
     )
 
     @property

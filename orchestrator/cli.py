@@ -106,14 +106,15 @@ class _SweepCommand(click.Command):
             formatter.write_dl(rows, col_max=42)
 
 
+_SKIP_MISSING = click.option("--skip-missing", is_flag=True, help="Leave out datasets that are not on disk.")
+
+
 def _cell_flags(command: Callable[..., int | None]) -> Callable[..., int | None]:
     """The flags of all commands that run cells."""
     for flag in (
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line."),
         click.option("--quiet", is_flag=True, help="Print failures only."),
-        click.option(
-            "--skip-missing", is_flag=True, help="Leave out datasets that are not on disk; the page lists them."
-        ),
+        _SKIP_MISSING,
         click.option("--no-cache", is_flag=True, help="Neither read nor write cached images and features."),
     ):
         command = flag(command)
@@ -248,13 +249,14 @@ def sweep(
 @click.argument("overrides", nargs=-1, metavar="suite=NAME|PATH [lanes=1000] [KEY=VALUE ...]")
 @click.option("--from", "source", metavar="FOLDER", help="Results folder with recorded runs (default: out=).")
 @click.option("--price", type=click.FloatRange(min=0.0), help="What a lane costs an hour, in any currency.")
+@_SKIP_MISSING
 @_guarded
-def simulate(overrides: tuple[str, ...], source: str | None, price: float | None) -> int | None:
+def simulate(overrides: tuple[str, ...], source: str | None, price: float | None, skip_missing: bool) -> int | None:
     """Replay recorded durations through the real plan and dispatcher in simulated time; trains nothing.
 
     Shows makespan, idle share of the lanes and their hours, for lanes= or for several numbers of lanes.
     """
-    plan, _ = _planned(overrides)
+    plan, _ = _planned(overrides, skip_missing=skip_missing)
     from adbench.orchestrator.keys import results_folder
     from adbench.orchestrator.simulate import simulation
     from adbench.reports.store import ResultStore

@@ -16,7 +16,7 @@ from adbench.datasets.protocol import Protocol
 from adbench.orchestrator.overrides import Overrides
 from adbench.orchestrator.request import DatasetSpec, MethodSpec, Request, SearchSpec
 
-_SUITE_ALONE = {"name", "source", "title", "description", "methods", "datasets", "claims", "references"}
+_SUITE_ALONE = {"name", "source", "title", "description", "methods", "datasets", "claims", "references", "shortened"}
 SETTABLE = set(Request.model_fields) - _SUITE_ALONE
 _PROTOCOL = {field.name for field in dataclasses.fields(Protocol)}
 _SUITES_REMEDY = "`adbench ls suites` lists them; your own suite is a path ending in .yaml"
@@ -37,11 +37,15 @@ def compose(overrides: Overrides) -> Request:
     for key in overrides.settings:
         if key not in SETTABLE:
             raise unknown_name("key", key, {*SETTABLE, "suite", "method", "dataset", "category", "seed"})
+    own_budget = content.get("budget")
     content.update(overrides.settings)
     for key in overrides.removed:
         _remove(content, key)
         if key in _PROTOCOL:  # Set, not unset: the command that repeats a cell must say it again.
             content[key] = Request.model_fields[key].default
+    content["shortened"] = content.get("budget") == "smoke" != own_budget
+    if content["shortened"] and "image_size" not in overrides.settings:
+        content.pop("image_size", None)
     if overrides.methods is not None:
         content["methods"] = _chosen(overrides.methods, content["methods"])
     if overrides.datasets is not None:

@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from adbench.benchmark_suites.metrics import METRIC_VERSION
-from adbench.datasets.base import Dataset
+from adbench.datasets.base import Dataset, Modality
 from adbench.datasets.errors import RequestError, unknown_name
 from adbench.datasets.file_index import hash_path
 from adbench.datasets.multi_class import trained_together
@@ -70,7 +70,7 @@ def make_plan(request: Request, overrides: Overrides, data: OpenedData | None = 
 
     Raises RequestError for an unknown name, a wrong parameter, and for all data that is missing or broken at once.
     """
-    variants = [variant for spec in request.methods for variant in _variants(spec, overrides)]
+    variants = [variant for spec in request.methods for variant in _variants(spec, overrides, request)]
     _refuse_fixed(overrides, variants)
     _refuse_unplaced("method", overrides.method_params, [variant.settable for variant in variants])
     data = data or open_data(request, overrides)
@@ -176,7 +176,7 @@ def _template(
     }
 
 
-def _variants(spec: MethodSpec, overrides: Overrides) -> Iterator[_Variant]:
+def _variants(spec: MethodSpec, overrides: Overrides, request: Request) -> Iterator[_Variant]:
     """One for every combination of swept parameters that the method has."""
     entry = method_entry(spec.name)
     settable = set(method_class(spec.name).config_class.model_fields) - set(entry.fixed)
@@ -185,10 +185,18 @@ def _variants(spec: MethodSpec, overrides: Overrides) -> Iterator[_Variant]:
     for place in spec.data or ():
         dataset_class(place.partition("/")[0])  # RequestError for a name that no dataset has: it would fit nowhere.
     swept = {key: values for key, values in overrides.method_params.items() if key in settable}
+    own = {key: value for key, value in spec.params.items() if key not in _lengths(spec.name, request)}
     for combination in itertools.product(*swept.values()):
-        params = {**spec.params, **dict(zip(swept, combination, strict=True))}
-        of_data = frozenset(spec.params if spec.data else ()) - set(swept)
+        params = {**own, **dict(zip(swept, combination, strict=True))}
+        of_data = frozenset(own if spec.data else ()) - set(swept)
         yield _Variant(spec.name, params, settable, spec.data, of_data)
+
+
+def _lengths(method: str, request: Request) -> set[str]:
+    """Names of the parameters that the budget sets over the suite, which says them for its own budget."""
+    kind = method_class(method).config_class
+    presets = [kind.preset(request.budget, modality) for modality in get_args(Modality) if request.shortened]
+    return {name for preset in presets for name in preset}
 
 
 def _labels(variants: list[_Variant]) -> list[str]:
@@ -279,18 +287,26 @@ def _only(
     return [item for item in kept if item[2]]
 
 
+def _problems(dataset: Dataset, category: str) -> list[str]:
+    """What is wrong with the category, even if that keeps it from being looked through."""
+    try:
+        return dataset.verify(category)
+    except RequestError as error:
+        return [f"{error.problem}; {error.remedy}" if error.remedy else error.problem]
+
+
 def _refuse_broken(chosen: list[tuple[DatasetSpec, Dataset, tuple[str, ...]]]) -> None:
     problems = [
         f"{spec.name}/{category}: {problem}"
         for spec, dataset, categories in chosen
         for category in categories
-        for problem in dataset.verify(category)
+        for problem in _problems(dataset, category)
     ]
     if problems:
         shown = problems[:_SHOWN_PROBLEMS]
         more = [f"... and {len(problems) - len(shown)} more"] if len(problems) > len(shown) else []
         raise RequestError(
             "\n".join([f"{len(problems)} problem(s) in the data:", *(f"  {line}" for line in [*shown, *more])]),
-            remedy="repair or remove these files (dataset.broken=skip leaves out those that cannot be read); "
-            "nothing was trained",
+            remedy="repair or remove these files, or, where images cannot be read, leave these out with "
+            "dataset.broken=skip; nothing was trained",
         )

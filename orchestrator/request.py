@@ -90,6 +90,9 @@ class Request(_Frozen):
     budget: Budget = Field(
         default="quick", description="smoke: seconds a cell; quick: tens of seconds; full: papers'"
     )
+    shortened: bool = Field(
+        default=False, description="smoke asked of a suite of another budget: its lengths and image size give way"
+    )
     image_size: int | None = Field(
         default=None, ge=32, le=4096, description="pixels a side (default: 64 smoke, 128 quick, 256 full)"
     )

@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -203,9 +203,14 @@ def summary(outcome: Outcome) -> list[str]:
     lines = [f"{', '.join(counts)} in {format_seconds(outcome.seconds)}"]
     lines += [f"  FAILED {label}: {reason}" for label, reason in outcome.failures]
     lines += [f"  note ({count} run(s)): {text}" for text, count in outcome.notes]
-    lines += [f"  not here, left out: {', '.join(outcome.left_out)}"] if outcome.left_out else []
+    lines += left_out_line(outcome.left_out)
     lines += [f"  {verdict.claim.kind}: {verdict.line}" for verdict in outcome.claims]
     return [*lines, f"leaderboard: {outcome.page}"]
+
+
+def left_out_line(names: Sequence[str]) -> list[str]:
+    """The line of a summary that tells which datasets were not here; none if all were."""
+    return [f"  not here, left out: {', '.join(names)}"] if names else []
 
 
 def judge_claims(plan: Plan, store: ResultStore) -> tuple[Verdict, ...]:
@@ -277,13 +282,16 @@ def _suite_plan(plan: Plan) -> SuitePlan:
             PublishedValue(**{**reference.model_dump(), "category": reference.category or ""})
             for reference in request.references
         ),
-        missing=tuple(_missing(name) for name in plan.missing),
+        missing=missing_datasets(plan),
     )
 
 
-def _missing(name: str) -> MissingDataset:
-    record = dataset_class(name).record
-    return MissingDataset(name=name, title=record.title, home=record.home, licence=record.licence)
+def missing_datasets(plan: Plan) -> tuple[MissingDataset, ...]:
+    """What the page says of the datasets that the plan leaves out."""
+    records = [dataset_class(name).record for name in plan.missing]
+    return tuple(
+        MissingDataset(name=one.name, title=one.title, home=one.home, licence=one.licence) for one in records
+    )
 
 
 def write_splits(plan: Plan, todo: list[Cell], store: ResultStore) -> None:

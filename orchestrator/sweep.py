@@ -23,7 +23,16 @@ from adbench.orchestrator.lane_pool import LanePool, lane_pool
 from adbench.orchestrator.plan import Plan
 from adbench.orchestrator.reproduce import hydra_value
 from adbench.orchestrator.request import Request
-from adbench.orchestrator.run import Recorder, RunOptions, guarded, ray_resources, surroundings_of, write_splits
+from adbench.orchestrator.run import (
+    Recorder,
+    RunOptions,
+    guarded,
+    left_out_line,
+    missing_datasets,
+    ray_resources,
+    surroundings_of,
+    write_splits,
+)
 from adbench.orchestrator.search import Search, first_settings, recorded_figures, searches, tuned_cells
 from adbench.orchestrator.search_space import decoded
 from adbench.orchestrator.study import (
@@ -39,7 +48,7 @@ from adbench.orchestrator.study import (
 )
 from adbench.orchestrator.tuner import Flag, tune_search
 from adbench.reports.page import render_page
-from adbench.reports.schema import SearchRecord
+from adbench.reports.schema import MissingDataset, SearchRecord
 from adbench.reports.store import ResultStore
 
 _LOOK_SECONDS = 2.0
@@ -52,6 +61,8 @@ class SweepOutcome:
 
     searches: tuple[SearchRecord, ...]
     failures: tuple[tuple[str, str], ...]
+    left_out: tuple[str, ...]
+    """Datasets of the suite that are not here."""
     page: Path
     seconds: float
 
@@ -77,7 +88,7 @@ def execute_sweep(plan: Plan, fixed: Mapping[str, Sequence[Any]], options: RunOp
     with guarded(request.out), _alone(journal_path(request.out)):
         drop_torn_line(journal_path(request.out))
         storage = open_storage(journal_path(request.out))
-        ledger = _Ledger(store, storage, todo)
+        ledger = _Ledger(store, storage, todo, missing_datasets(plan))
         recorder = Recorder(store, options, sum(_most_cells(search, storage) for search in todo))
         most = max(search.trials for search in todo)
         with recorder.display as display, tempfile.TemporaryDirectory() as scratch:
@@ -96,7 +107,7 @@ def execute_sweep(plan: Plan, fixed: Mapping[str, Sequence[Any]], options: RunOp
                 conductor.check()
         store.compact()
         page = render_page(store)
-    return SweepOutcome(ledger.records(), tuple(recorder.failures), page, time.monotonic() - began)
+    return SweepOutcome(ledger.records(), tuple(recorder.failures), plan.missing, page, time.monotonic() - began)
 
 
 @contextlib.contextmanager
@@ -193,8 +204,14 @@ class _Conductor(threading.Thread):
 class _Ledger:
     """Keeps for each search what it has come to and what it cost, and says when something better is found."""
 
-    def __init__(self, store: ResultStore, storage: BaseStorage, todo: Sequence[Search]) -> None:
-        self._store, self._storage = store, storage
+    def __init__(
+        self,
+        store: ResultStore,
+        storage: BaseStorage,
+        todo: Sequence[Search],
+        missing: tuple[MissingDataset, ...],
+    ) -> None:
+        self._store, self._storage, self._missing = store, storage, missing
         self._todo = {search.sweep_id: search for search in todo}
         before = store.searches()
         self._spent = {name: before[name].lane_seconds if name in before else 0.0 for name in self._todo}
@@ -265,6 +282,7 @@ class _Ledger:
             lane_seconds=self._spent[search.sweep_id],
             best=found[1] if found else (),
             setting=decoded(found[0]) if found else {},
+            missing=self._missing,
         )
 
 
@@ -282,4 +300,5 @@ def summary(outcome: SweepOutcome) -> list[str]:
         lines.append(f"{record.sweep_id}: {counts}, {format_seconds(record.lane_seconds)} of lanes")
         lines += [f"  best: {spelled(record)}"] if record.best else []
     lines += [f"  FAILED {label}: {reason}" for label, reason in outcome.failures]
+    lines += left_out_line(outcome.left_out)
     return [*lines, f"in {format_seconds(outcome.seconds)}", f"leaderboard: {outcome.page}"]

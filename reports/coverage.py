@@ -43,7 +43,8 @@ class Coverage:
     """``missing``: cells that other methods of the budget have; ``planned``: cells that no run was recorded of.
 
     ``older``: runs that do not count, for their category has newer data; ``notes``: warnings of the runs.
-    ``not_here``: datasets that were left out, for their data was not there, each with the suite that has it.
+    ``not_here``: datasets that were left out, for their data was not there, each with what left it out: the suite, or
+    a search.
     """
 
     failures: tuple[Failure, ...]
@@ -174,6 +175,12 @@ def _notes(board: Leaderboard, current: pd.DataFrame) -> tuple[Remark, ...]:
     )
 
 
+def _not_here(board: Leaderboard) -> tuple[tuple[MissingDataset, str], ...]:
+    asked = [(plan.name, plan.missing) for plan in board.plans]
+    asked += [(f"the search {search.sweep_id}", search.missing) for search in board.searches]
+    return tuple((dataset, name) for name, missing in asked for dataset in missing)
+
+
 def build_coverage(board: Leaderboard) -> Coverage:
     """Everything that a reader would otherwise not see in the leaderboard."""
     runs, current = board.sorted.runs, board.sorted.current
@@ -185,7 +192,7 @@ def build_coverage(board: Leaderboard) -> Coverage:
         planned=_planned(board),
         older=_older(board, older),
         notes=_notes(board, current),
-        not_here=tuple((dataset, plan.name) for plan in board.plans for dataset in plan.missing),
+        not_here=_not_here(board),
         n_failed=int((current["status"] == "failed").sum()),
         n_missing=n_missing,
         n_planned=len({cell.run_id for plan in board.plans for cell in plan.cells} - set(runs["run_id"])),

@@ -230,7 +230,8 @@ def load_search(data: bytes) -> SearchRecord:
     if not isinstance(parsed, dict):
         raise ValueError("This is no search.")
     listed = {key: tuple(value) if isinstance(value, list) else value for key, value in parsed.items()}
-    return _checked(SearchRecord, listed)
+    missing = _each(MissingDataset, parsed.get("missing", []))  # searches of earlier versions have none
+    return _checked(SearchRecord, {**listed, "missing": missing})
 
 
 def _each(kind: type[_Kind], found: Any) -> tuple[_Kind, ...]:

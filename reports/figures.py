@@ -76,7 +76,7 @@ def heat_map(found: Sorted, part: Slice, metric: str, tables: tuple[pd.DataFrame
     gaps = [(x, y, state[y, x] if isinstance(state[y, x], str) else "missing") for y, x in np.argwhere(np.isnan(z))]
     info = METRICS[metric]
     known = np.argwhere(~np.isnan(z))
-    low, high = float(np.nanmin(z)), float(np.nanmax(z))
+    low, high = _scale(z)
     inks = _inks(z[~np.isnan(z)], low, high, reverse=not info.higher_is_better)
     names = [plain(found.entries[entry].label) for entry in entries]
     labels = [plain(found.categories[place].label) for place in places]
@@ -131,9 +131,15 @@ def heat_map(found: Sorted, part: Slice, metric: str, tables: tuple[pd.DataFrame
     }
 
 
+def _scale(values: statistics.Floats) -> tuple[float, float]:
+    """The ends of the colour scale: of the values, at least a point apart, and in 0 to 100 even if all are equal."""
+    low = min(float(np.nanmin(values)), max(0.0, float(np.nanmax(values)) - 1.0))
+    return low, max(float(np.nanmax(values)), low + 1.0)
+
+
 def _inks(values: statistics.Floats, low: float, high: float, reverse: bool) -> list[str]:
     """Black or white for the text on each cell, whichever stands out from its colour."""
-    position = (values - low) / (high - low or 1.0)
+    position = (values - low) / (high - low)
     anchors = np.array([colors.hex_to_rgb(color) for color in colors.sequential.Cividis], dtype=np.float64)
     light = (anchors / 255) ** 2.2 @ [0.2126, 0.7152, 0.0722]  # relative luminance, WCAG 2.2
     own = np.interp(1 - position if reverse else position, np.linspace(0, 1, len(light)), light)

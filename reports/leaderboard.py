@@ -100,6 +100,8 @@ class Leaderboard:
     suite: str | None
     plans: tuple[SuitePlan, ...]
     """Of the suites shown."""
+    searches: tuple[SearchRecord, ...]
+    """Of the suites shown."""
     created: datetime
     sorted: Sorted
     budgets: tuple[str, ...]
@@ -341,7 +343,7 @@ def build_leaderboard(
     """The leaderboard of ``runs`` (columns of RUNS_SCHEMA), with their ``images`` (of IMAGES_SCHEMA).
 
     ``plans`` are those of the suites shown, ``suite`` keeps the rows of one suite and of its plan; ``searches`` say
-    what tuned rows cost. Runs without rows in ``images`` get intervals over seeds.
+    what tuned rows cost, and what was not there. Runs without rows in ``images`` get intervals over seeds.
     """
     if suite is not None:
         runs = rows_of_suite(runs, suite, plans)
@@ -355,6 +357,7 @@ def build_leaderboard(
     return Leaderboard(
         suite=suite,
         plans=tuple(plans),
+        searches=tuple(one for one in (searches or {}).values() if suite in (None, one.suite)),
         created=created,
         sorted=found,
         budgets=budgets,

@@ -217,6 +217,7 @@ class SearchRecord:
     Of ``trials`` settings that were asked for, ``complete`` were trained to their end, ``stopped`` early by the
     scheduler, and ``failed``. ``lane_seconds`` is what all of them cost, also the stopped ones, which leave no row.
     ``best`` are the values of ``objective`` that ``setting`` reached; both are empty without a complete trial.
+    ``missing`` are the datasets of the suite that were not there, and so were not searched on.
     """
 
     sweep_id: str
@@ -234,6 +235,7 @@ class SearchRecord:
     lane_seconds: float
     best: tuple[float, ...]
     setting: dict[str, Any]
+    missing: tuple[MissingDataset, ...] = ()
 
     @property
     def reached(self) -> str:

@@ -20,6 +20,7 @@ from adbench.datasets.base import Archive
 from adbench.datasets.errors import RequestError
 from adbench.datasets.mvtec_ad import MvtecAd
 from adbench.datasets.prepare import PREPARED, Checked, prepare, verify
+from adbench.datasets.registry import open_dataset
 from miniatures import MINIATURES
 
 pytestmark = pytest.mark.usefixtures("uncounted")
@@ -110,6 +111,30 @@ def test_several_archives_each_into_its_folder(
     part = prepared(tmp_path / "other", paths[0], said=said)
     assert [category.name for category in part.categories] == ["bottle"]
     assert "note: not given, so not unpacked: carpet.zip" in said
+
+
+@pytest.mark.parametrize("name", MINIATURES)
+def test_every_dataset_is_prepared_from_archives_like_the_published(name: str, tmp_path: Path) -> None:
+    root = MINIATURES[name](tmp_path / "original")
+    apart = {"isic2018": [root], "real_iad": [root, root / "realiad_1024"]}  # an archive for each folder of these
+    within = apart.get(name, [])
+    folders = {path for folder in within for path in folder.iterdir() if path.is_dir()} - {*within}
+    archives = [zipped(path, tmp_path / f"{path.name}.zip", f"{path.name}/") for path in folders]
+    archives = [*archives, *root.glob("*.csv")] or [zipped(root, tmp_path / "all.zip", "published/")]
+    checked = prepare(name, archives, tmp_path / "data", {}, version="1", say=silent)
+    counts = {category.name: dict(category.counts) for category in checked.categories}
+    prints = {category.name: category.fingerprint for category in checked.categories}
+    original = verify(name, root, {}, silent)
+    assert prints == {category.name: category.fingerprint for category in original.categories} and None not in prints
+    assert counts == {category.name: dict(category.counts) for category in original.categories}
+
+
+def test_what_a_split_leaves_out_is_counted(tmp_path: Path) -> None:
+    (category,) = verify("oct2017", MINIATURES["oct2017"](tmp_path / "oct"), {}, silent).categories
+    dataset = open_dataset("oct2017", {"root": str(tmp_path / "oct")})
+    used = [sample for sample in dataset.samples("oct2017") if sample.role == "train" and not sample.label]
+    lying = [*(tmp_path / "oct" / "train" / "NORMAL").iterdir()]
+    assert category.counts["train normal"] == len(lying) > len(used)
 
 
 def test_an_unknown_archive_is_noted_and_a_changed_one_refused(

@@ -1,6 +1,7 @@
 """The shipped suites: each makes a plan where its datasets are, and tells all that is missing where they are not."""
 
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -110,6 +111,29 @@ def test_parameters_of_some_data_alone(plan_of: PlanOf, data_root: Path, untrain
     assert {cell.category: cell.params["poolings"] for cell in textures} == {"bottle": 3, "carpet": 2}
 
 
+def test_smoke_is_short_whatever_the_suite_says(plan_of: PlanOf, data_root: Path, untrained: None) -> None:
+    words = ("suite=reproduce/ckaad", f"data_root={data_root}", "seed=0", "budget=smoke")
+    cells = plan_of(*words).cells
+    assert {(cell.params["epochs"], cell.image_size) for cell in cells} == {(1, 64)}
+    assert {cell.params["backbone"] for cell in cells} == {"resnet18"}  # no matter of length
+    assert all("epochs" in cell.preset for cell in cells)
+    asked = plan_of(*words, "method.epochs=2", "image_size=96").cells
+    assert {(cell.params["epochs"], cell.image_size) for cell in asked} == {(2, 96)}
+    for cell in cells[:2]:
+        (again,) = plan_of(*shlex.split(cell.command)[2:], f"data_root={data_root}").cells
+        assert again.run_id == cell.run_id
+
+
+def test_lengths_of_a_smoke_suite_are_its_own(plan_of: PlanOf, tmp_path: Path) -> None:
+    methods = [{"name": "recon", "params": {"epochs": 3}}]
+    suite = {"methods": methods, "datasets": ["phantom"], "budget": "smoke", "image_size": 96}
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(yaml.safe_dump(suite))
+    for words in ((f"suite={mine}",), (f"suite={mine}", "budget=smoke")):
+        (cell,) = plan_of(*words, "category=weave").cells
+        assert (cell.params["epochs"], cell.image_size) == (3, 96)
+
+
 def test_a_parameter_that_the_user_sets_is_nobody_elses_choice(plan_of: PlanOf, data_root: Path) -> None:
     words = ("suite=medical", f"data_root={data_root}", "method=ckaad", "seed=0")
     cells = plan_of(*words, "method.epochs=3").cells
@@ -195,6 +219,25 @@ def test_what_is_wrong_is_told_beside_what_is_missing(adbench: Adbench) -> None:
     assert "dataset.split=3cls" in refused.output and "dataset 'mvtec_ad' is not here" in refused.output
 
 
+def test_broken_images_of_several_datasets_are_told_at_once_and_can_be_left_out(adbench: Adbench) -> None:
+    for name, image in (("br35h", "no/no3.jpg"), ("oct2017", "test/CNV/*")):
+        (broken, *_) = sorted(MINIATURES[name](Path("data") / name).glob(image))
+        broken.write_bytes(b"x")
+    words = ("run", "suite=medical", "dataset=isic2018,br35h,oct2017", "data_root=data", "method=padim", "--dry-run")
+    table = MINIATURES["isic2018"](Path("data") / "isic2018") / "ISIC2018_Task3_Validation_GroundTruth"
+    table.rename("away")
+    refused = adbench(*words)
+    assert refused.exit_code == 2 and "3 problem(s) in the data" in refused.output
+    assert "isic2018/skin: dataset 'isic2018' with protocol=ckaad needs the table ISIC2018" in refused.output
+    assert "; unpack it there (from https://challenge.isic" in refused.output
+    Path("away").rename(table)
+    refused = adbench(*words)
+    assert refused.exit_code == 2 and "2 problem(s) in the data" in refused.output
+    assert "data/br35h/no/no3.jpg" in refused.output and "data/oct2017/test/CNV/" in refused.output
+    assert "dataset.broken=skip" in refused.output
+    assert adbench(*words, "dataset.broken=skip").exit_code == 0
+
+
 @pytest.fixture
 def one_there(adbench: Adbench) -> Mapping[str, str]:
     """Only br35h is in data_root."""
@@ -209,6 +252,8 @@ def test_some_missing_datasets_stop_the_run_and_say_how_to_do_without(
     assert refused.exit_code == 2 and "3 of 4 dataset(s) cannot be used" in refused.output
     assert "what is here (br35h) is run without the rest by --skip-missing" in refused.output
     assert "data/oct2017 does not exist" in refused.output and "dataset 'br35h'" not in refused.output
+    assert f"adbench data prepare oct2017 ARCHIVE... data_root={Path('data').absolute()}  " in refused.output
+    assert refused.output.count("--download") == 3  # of isic2018, oct2017 and chest_xray2017
     assert not Path("adbench-results").exists()
 
 
@@ -229,6 +274,10 @@ def test_skip_missing_runs_what_is_there_and_shows_the_rest(
     MINIATURES["oct2017"](Path("data") / "oct2017")
     again = adbench("run", "suite=medical", "data_root=data", *MINI, "--skip-missing", "seed=0")
     assert "1 run, 1 already recorded" in again.output
+    fourfold = ("suite=medical", "data_root=data", *MINI, "seed=range(0,4)", "lanes=2")
+    told = adbench("simulate", *fourfold, "--skip-missing")
+    assert told.exit_code == 0 and "8 cells" in told.output, told.output
+    assert "left out, for their data is not here: isic2018, chest_xray2017" in told.output
     words = ("suite=medical", "data_root=data", *MINI, "--skip-missing", "seed=0", "--json")
     assert json.loads(adbench("run", *words).stdout.splitlines()[-1])["left_out"] == ["isic2018", "chest_xray2017"]
     page = Path("adbench-results/report/index.html").read_text(encoding="utf-8")

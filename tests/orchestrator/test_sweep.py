@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -37,11 +38,11 @@ def out(tmp_path: Path) -> Path:
 def sweep(out: Path, tmp_path: Path, one_ray: None) -> Callable[..., SweepOutcome]:
     """A sweep of the plug-in method guess, whose trainings are nine epochs of nothing."""
 
-    def run(*words: str) -> SweepOutcome:
+    def run(*words: str, missing: tuple[str, ...] = ()) -> SweepOutcome:
         request = ["suite=smoke", "method=guess", f"out={out}", f"cache_dir={tmp_path / 'cache'}", *words]
         request += [] if any(word.startswith("category=") for word in words) else ["category=weave"]
         parsed = parse_overrides(request)
-        plan = make_plan(compose(parsed), parsed)
+        plan = replace(make_plan(compose(parsed), parsed), missing=missing)
         return execute_sweep(plan, parsed.method_params, RunOptions(style="quiet"))
 
     return run
@@ -55,7 +56,7 @@ def _study(out: Path, outcome: SweepOutcome) -> optuna.Study:
 def test_poor_trials_are_stopped_and_the_best_runs_on_fresh_seeds(
     sweep: Callable[..., SweepOutcome], out: Path, adbench: Callable[..., Result]
 ) -> None:
-    outcome = sweep("search.trials=18", "search.fresh_seeds=2")
+    outcome = sweep("search.trials=18", "search.fresh_seeds=2", missing=("visa",))
     (search,) = outcome.searches
     assert not outcome.failures and search.failed == 0
     assert search.complete + search.stopped == 18
@@ -83,6 +84,10 @@ def test_poor_trials_are_stopped_and_the_best_runs_on_fresh_seeds(
     assert set(board.current["run_id"]) == set(tuned["run_id"])
     assert "found in 18 trials" in outcome.page.read_text()
     assert any(line.startswith("  best: val_image_auroc") for line in summary(outcome))
+
+    assert "  not here, left out: visa" in summary(outcome)
+    assert [dataset.name for dataset in store.searches()[search.sweep_id].missing] == ["visa"]
+    assert f"left out of the search {search.sweep_id}" in outcome.page.read_text()
 
     listed = adbench("ls", "sweeps", f"out={out}")
     assert search.sweep_id in listed.output and "of 18" in listed.output

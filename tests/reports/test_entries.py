@@ -1,7 +1,8 @@
 """Which runs form one row of the leaderboard."""
 
+import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from adbench.reports.entries import sort_runs
 from adbench.reports.leaderboard import Leaderboard
-from adbench.reports.schema import RunResult, SearchRecord
+from adbench.reports.schema import MissingDataset, RunResult, SearchRecord
 from adbench.reports.store import ResultStore
 
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
@@ -42,33 +43,15 @@ def test_what_a_method_chooses_by_the_data_makes_no_rows(
     assert [entry.label for entry in build(*results).entries] == rows
 
 
-def _search(setting: dict[str, Any]) -> SearchRecord:
-    return SearchRecord(
-        sweep_id="s",
-        suite="elpv",
-        method="kist",
-        data=("elpv/a",),
-        budget="quick",
-        objective=("val_image_auroc",),
-        sampler="tpe",
-        scheduler="asha",
-        trials=40,
-        complete=20,
-        stopped=9,
-        failed=1,
-        lane_seconds=5400.0,
-        best=(0.9,),
-        setting=setting,
-    )
-
-
-def test_only_the_best_of_a_search_is_ranked_with_what_it_cost(make_result: Callable[..., RunResult]) -> None:
+def test_only_the_best_of_a_search_is_ranked_with_what_it_cost(
+    make_result: Callable[..., RunResult], make_search: Callable[..., SearchRecord]
+) -> None:
     records = [
         make_result(method="kist", category="a", params=params, sweep_id="s", selection=selection, seed=seed).record
         for params, selection, seed in [(ONE, "none", 0), (TWO, "none", 0), (ONE, "val", 1), (TWO, "val", 1)]
     ]
     runs = pd.DataFrame([asdict(record) for record in records])
-    found = sort_runs(runs, {"s": _search({"lr": 1.0, "rules": "two"})})
+    found = sort_runs(runs, {"s": make_search(setting={"lr": 1.0, "rules": "two"})})
     assert found.runs.set_index(["params", "selection"])["standing"].to_dict() == {
         (ONE, "none"): "trial",
         (TWO, "none"): "trial",
@@ -81,14 +64,19 @@ def test_only_the_best_of_a_search_is_ranked_with_what_it_cost(make_result: Call
     assert (sort_runs(runs).runs["standing"] == "current").sum() == 2
 
 
-def test_a_search_is_kept_and_read_again(tmp_path: Path) -> None:
+def test_a_search_is_kept_and_read_again(tmp_path: Path, make_search: Callable[..., SearchRecord]) -> None:
     store = ResultStore(tmp_path)
     store.prepare()
-    search = _search({"layers": [2, 3], "gamma": 0.25, "rules": None})
+    missing = MissingDataset(name="visa", title="VisA", home="https://example.org/visa", licence="CC BY 4.0")
+    search = make_search(setting={"layers": [2, 3], "gamma": 0.25, "rules": None}, missing=(missing,))
     store.write_search(search)
     (tmp_path / "sweeps" / "optuna.journal").write_text("{}\n")
     (tmp_path / "sweeps" / "broken.json").write_text('{"sweep_id": "x"}')
     assert store.searches() == {"s": search}
+    path = tmp_path / "sweeps" / "s.json"
+    earlier = {key: value for key, value in json.loads(path.read_text()).items() if key != "missing"}
+    path.write_text(json.dumps(earlier))  # as earlier versions wrote it
+    assert store.searches() == {"s": replace(search, missing=())}
 
 
 def test_protocols_have_rows_of_their_own_and_do_not_outdate_each_other(

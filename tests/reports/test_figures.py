@@ -59,6 +59,17 @@ def test_heat_map_shows_values_and_marks_gaps(make_result: Make, build: Build) -
     assert [row[columns.index("a")] for row in heat["z"]] == [50.0, None, 90.0]
 
 
+@pytest.mark.parametrize(("value", "scale"), [(1.0, (99.0, 100.0)), (0.0, (0.0, 1.0)), (0.5, (49.0, 50.0))])
+def test_the_colours_of_equal_values_stay_within_what_is_possible(
+    value: float, scale: tuple[float, float], make_result: Make, build: Build
+) -> None:
+    board = build(*(make_result(method=method, metrics={"image_auroc": value}) for method in ("a", "b")))
+    tables = figures.category_values(board.sorted, "smoke", "image_auroc")
+    figure = figures.heat_map(board.sorted, board.slices[0], "image_auroc", tables)
+    assert figure is not None
+    assert (figure["data"][0]["zmin"], figure["data"][0]["zmax"]) == scale
+
+
 def test_names_in_figures_are_not_read_as_markup(make_result: Make, build: Build) -> None:
     link = "<a href='javascript:alert(1)'>x</a>"
     board = build(*(make_result(method=method, category=link) for method in ("<b>bold</b> & co", "<i>other</i>")))

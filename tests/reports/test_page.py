@@ -29,6 +29,7 @@ from adbench.reports.schema import (
     PlannedCell,
     PublishedValue,
     RunResult,
+    SearchRecord,
     SuitePlan,
 )
 from adbench.reports.store import ResultStore
@@ -199,6 +200,30 @@ def test_missing_datasets_are_on_the_page(store: ResultStore, make_result: Make,
     assert "Get it from https://example.org/visa (licence: CC BY 4.0)" in text
     assert "adbench data prepare visa ARCHIVE" in text
     assert ("1 dataset left out, for the data was not there" in text) == ran
+    assert "1 dataset not there" in text  # at the top
+
+
+def test_what_a_search_left_out_is_on_the_page(
+    store: ResultStore, make_result: Make, make_search: Callable[..., SearchRecord]
+) -> None:
+    fill(store, make_result)
+    visa, btad = (
+        MissingDataset(name=name, title=name.upper(), home="https://example.org", licence="CC BY 4.0")
+        for name in ("visa", "btad")
+    )
+    store.write_plan(replace(planned(), missing=(visa,)))
+    store.write_search(make_search(sweep_id="one", suite="mine", missing=(visa, btad)))
+    store.write_search(make_search(sweep_id="two", suite="other", missing=(btad,)))
+    text = " ".join(Document(render_page(store).read_text(encoding="utf-8")).text.split())
+    assert "2 datasets not there" in text and "2 datasets left out, for the data was not there" in text
+    told = (
+        "visa: VISAleft out of mine.",
+        "btad: BTADleft out of the search one.",
+        "btad: BTADleft out of the search two.",
+    )
+    assert all(line in text for line in told)
+    alone = " ".join(Document(render_page(store, suite="mine").read_text(encoding="utf-8")).text.split())
+    assert told[1] in alone and told[2] not in alone
 
 
 def test_metric_that_ranks_has_a_column(store: ResultStore, make_result: Make) -> None:
