@@ -63,7 +63,7 @@ class FilesDataset(Dataset):
     def __init__(self, config: FilesConfig) -> None:
         self.config = config
         if config.root is None:
-            raise self.missing("neither dataset.root nor data_root says where it is")
+            raise self.missing("it is not in adbench-data, and neither data_root= nor dataset.root= is given")
         self.root = Path(config.root).expanduser().absolute()
         if not self.root.is_dir():
             raise self.missing(f"{self.root} {'is not a folder' if self.root.exists() else 'does not exist'}")
