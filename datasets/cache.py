@@ -23,6 +23,7 @@ DEFAULT_MAX_BYTES = 20 * 2**30
 _FORMAT = 1  # Part of every key: entries of another format are never read.
 _ARRAY = "array.npy"
 _ENTRY = "entry.json"
+_SYNCED_TOGETHER = 32 * 2**20  # bytes of a draft
 
 
 def default_cache_dir() -> Path:
@@ -205,6 +206,7 @@ class Draft:
         self._folder: Path | None = None
         self._start = 0
         self._filled: set[int] = set()
+        self._unsynced = 0
 
     def put(self, row: int, values: NDArray[Any]) -> None:
         """Fill a row."""
@@ -217,6 +219,12 @@ class Draft:
             file.seek(self._start + row * values.nbytes)
             if file.write(np.ascontiguousarray(values).data) == values.nbytes:
                 self._filled.add(row)
+        with self._lock:
+            self._unsynced += values.nbytes
+            if is_due := self._unsynced >= _SYNCED_TOGETHER:
+                self._unsynced = 0
+        if is_due:
+            threading.Thread(target=self._sync_early, daemon=True).start()
 
     def publish(self, key: Mapping[str, Any]) -> None:
         """Make the array the cache's entry for ``key`` if every row of it was filled; drop it otherwise."""
@@ -224,10 +232,19 @@ class Draft:
             return
         with contextlib.suppress(OSError):  # Cleared away meanwhile, or no space for the last few bytes.
             if len(self._filled) == self._shape[0]:
-                with (self._folder / _ARRAY).open("rb") as file:
-                    os.fsync(file.fileno())
+                self._sync()
                 self._cache.adopt(self._folder, key, self._shape, self._dtype)
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _sync_early(self) -> None:
+        # While others decode: at the end, all would wait for the disk. It may be published or dropped meanwhile.
+        with contextlib.suppress(OSError):
+            self._sync()
+
+    def _sync(self) -> None:
+        assert self._folder is not None
+        with (self._folder / _ARRAY).open("rb") as file:
+            os.fsync(file.fileno())
 
     def _begin(self) -> None:
         assert self._cache.root is not None

@@ -95,7 +95,7 @@ def index_files(root: Path, relative_paths: Sequence[str], keep: Keep | None = N
     def several(names: Sequence[str]) -> list[FileFacts]:
         return [_facts(root, name, known.get(name), keep) for name in names]
 
-    with ThreadPoolExecutor(max_workers=min(16, (os.cpu_count() or 1) + 2)) as pool:
+    with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
         parts = [relative_paths[start : start + _TOGETHER] for start in range(0, len(relative_paths), _TOGETHER)]
         found: Iterable[FileFacts] = itertools.chain.from_iterable(pool.map(several, parts))
         if keeping().progress and len(relative_paths) >= MANY:
