@@ -46,6 +46,7 @@ def reading_report(folder: Path, images: int = 2000, rounds: int = 5) -> str:
         for _ in range(rounds):
             for name, run in runs.items():
                 shutil.rmtree(cache, ignore_errors=True)
+                os.sync()  # The disk is still busy with what is gone, and nobody removes a cache just before a run.
                 seconds[name].append(timed(run))
     warm = warmed(root, cache, SIDE)
     seconds["warm"] = [timed(lambda: epoch(warm)) for _ in range(rounds)]
