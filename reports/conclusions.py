@@ -23,7 +23,7 @@ def of_categories(values: Floats, methods: Sequence[str], categories: Sequence[s
     firsts = (best - signed[shared] <= _ALIKE) & known[shared]
     counts = firsts.sum(axis=0)
     leaders = [name for name, count in zip(methods, counts, strict=True) if count == counts.max()]
-    where = f"{counts.max()} of {len(shared)}" if len(shared) > 1 else "the one category"
+    where = f"{counts.max()} of {len(shared)} categories" if len(shared) > 1 else "the one category"
     verb = "has" if len(leaders) == 1 else "have each"
     text = f"{listed(leaders)} {verb} the best mean (or one equal to it) in {where}"
     spread = np.nanmax(signed[shared], axis=1) - np.nanmin(signed[shared], axis=1)

@@ -19,7 +19,7 @@ def categories(values: list[list[float]], *, higher: bool = True) -> str:
 
 def test_the_leader_and_the_widest_gap_are_named() -> None:
     text = categories([[90, 80], [70, 95], [60, 50]])
-    assert text.startswith("m0 has the best mean (or one equal to it) in 2 of 3; ")
+    assert text.startswith("m0 has the best mean (or one equal to it) in 2 of 3 categories; ")
     assert "furthest apart on c1, by 25.0 points" in text
     text = categories([[90, 80], [70, 95], [60, 50]], higher=False)
     assert text.startswith("m1 has the best mean") and "in 2 of 3" in text
