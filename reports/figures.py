@@ -1,7 +1,7 @@
-"""Plotly figures as plain specifications: data and layout without colours of text and background.
+"""Plotly figures as plain specifications: data and layout without colours of text and background, and a conclusion.
 
-The page adds those, to suit its theme. Plotly reads tags and entities in every text, so names from data are
-escaped here.
+The page adds the colours, to suit its theme. Plotly reads tags and entities in every text, so names from data are
+escaped here; the conclusion is plain text.
 """
 
 import math
@@ -13,7 +13,7 @@ import pandas as pd
 from plotly import colors
 
 from adbench.benchmark_suites.metrics import METRICS
-from adbench.reports import statistics
+from adbench.reports import conclusions, statistics
 from adbench.reports.entries import Sorted
 from adbench.reports.leaderboard import Slice
 from adbench.reports.schema import COSTS
@@ -82,6 +82,12 @@ def heat_map(found: Sorted, part: Slice, metric: str, tables: tuple[pd.DataFrame
     labels = [plain(found.categories[place].label) for place in places]
     hover = [[f"{label}<br>{name}" for name in names] for label in labels]
     return {
+        "conclusion": conclusions.of_categories(
+            z,
+            [found.entries[entry].label for entry in entries],
+            [found.categories[place].label for place in places],
+            higher=info.higher_is_better,
+        ),
         "data": [
             {
                 "type": "heatmap",
@@ -184,7 +190,8 @@ def cost_scatter(found: Sorted, part: Slice, metric: str, cost: str) -> Figure |
         return None
     x = np.array([spent for _, spent, _ in points])
     y = 100 * np.array([estimate.mean for _, _, estimate in points])
-    front = statistics.pareto_front(x, y if METRICS[metric].higher_is_better else -y)
+    quality = y if METRICS[metric].higher_is_better else -y
+    front = statistics.pareto_front(x, quality)
     names = [found.entries[entry].label for entry, _, _ in points]
     ends = [(estimate.low, estimate.high) for _, _, estimate in points]
 
@@ -217,6 +224,7 @@ def cost_scatter(found: Sorted, part: Slice, metric: str, cost: str) -> Figure |
     # a cost of 0 (no GPU used) has no logarithm
     wide = x.min() > 0 and x.max() > 20 * x.min()
     return {
+        "conclusion": conclusions.of_cost(names, x, quality, front),
         "data": [
             trace(front, "Pareto front", "lines+markers+text", FRONT, "diamond"),
             trace(~front, "others", "markers+text", OTHER, "circle-open"),

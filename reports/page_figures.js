@@ -64,11 +64,14 @@ function drawFigures() {
   const title = metricOf(state.metric)?.title ?? "no metric";
   const heat = figures.heat[state.metric];
   byId("heat").style.minWidth = heat ? `${190 + 62 * heat.layout.xaxis.tickvals.length}px` : "";
-  byId("heat-caption").textContent = `${title}, per cent, budget ${state.budget}. Methods in the order of their average rank.`;
+  byId("heat-caption").textContent = `${title}, per cent, budget ${state.budget}. Methods in the order of their average rank. ` +
+    (heat?.conclusion ?? "");
   byId("ranks").hidden = !figures.ranks[state.metric];
   plot("ranks", figures.ranks[state.metric], "");
   plot("heat", withIntervals(heat), `No run has a value of ${title} here.`);
-  plot("scatter", figures.cost[state.metric]?.[state.cost], `No compared method has both ${title} and ${model.costs[state.cost]}.`);
+  const scatter = figures.cost[state.metric]?.[state.cost];
+  byId("cost-caption").textContent = scatter?.conclusion ?? "";
+  plot("scatter", scatter, `No compared method has both ${title} and ${model.costs[state.cost]}.`);
 }
 
 function drawCosts() {

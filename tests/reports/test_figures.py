@@ -57,6 +57,7 @@ def test_heat_map_shows_values_and_marks_gaps(make_result: Make, build: Build) -
     marks = {(columns[x], y): text for x, y, text in zip(gaps["x"], gaps["y"], gaps["text"], strict=True)}
     assert marks == {("b", 0): "✕", ("a", 1): "–", ("b", 2): "·"}
     assert [row[columns.index("a")] for row in heat["z"]] == [50.0, None, 90.0]
+    assert figure["conclusion"] == "No category has values of two methods: nothing is compared."
 
 
 @pytest.mark.parametrize(("value", "scale"), [(1.0, (99.0, 100.0)), (0.0, (0.0, 1.0)), (0.5, (49.0, 50.0))])
@@ -80,7 +81,7 @@ def test_names_in_figures_are_not_read_as_markup(make_result: Make, build: Build
         rank_diagram(board.sorted, board.slices[0].metrics["image_auroc"]),
     ]
     assert None not in found
-    text = json.dumps(found)
+    text = json.dumps([[one["data"], one["layout"]] for one in found if one])
     assert "&lt;b&gt;bold" in text
     assert "<b>" not in text
     assert "<i>" not in text

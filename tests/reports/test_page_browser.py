@@ -20,6 +20,7 @@ webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not in
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
+from selenium_axe_python.axe import Axe  # noqa: E402
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
@@ -295,6 +296,30 @@ def test_theme_toggles(driver: Any) -> None:
     assert driver.execute_script(background) != before
     driver.find_element(By.ID, "theme").click()
     assert driver.execute_script(background) == before
+
+
+def violations(driver: Any) -> list[str]:
+    """What axe-core finds wrong with all that the page can show, a line for each rule."""
+    driver.execute_script("document.querySelectorAll('details').forEach((one) => { one.open = true; });")
+    checker = Axe(driver)
+    checker.inject()  # type: ignore[no-untyped-call]
+    found = checker.run()
+    assert len(found["passes"]) > 30, "axe-core has looked at the page"
+    return [f"{one['impact']} {one['id']}: {one['nodes'][0]['html'][:200]}" for one in found["violations"]]
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_nothing_shuts_anybody_out(page: Path, tmp_path: Path, width: int, dark: bool) -> None:
+    with opened(page, tmp_path, width) as driver:
+        if dark:
+            driver.find_element(By.ID, "theme").click()
+        assert violations(driver) == []
+        if width == 1280 and not dark:  # The check would have told.
+            driver.execute_script(
+                "document.querySelector('#budget').parentElement.replaceWith(document.querySelector('#budget'))"
+            )
+            assert any("select-name" in line for line in violations(driver))
 
 
 def test_hostile_names_are_text(driver: Any) -> None:
