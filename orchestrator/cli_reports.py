@@ -91,4 +91,28 @@ def export(
     return 0
 
 
-REPORT_COMMANDS = (report, export)
+@click.command(short_help="Two results folders, suites or methods, paired cell by cell.")
+@click.argument("a", metavar="A")
+@click.argument("b", metavar="B")
+@click.argument(
+    "overrides", nargs=-1, metavar="[out=FOLDER] [suite=NAME] [budget=B] [modality=M] [dataset=D] [metric=M1,M2]"
+)
+@_TO
+@guarded
+def compare(a: str, b: str, overrides: tuple[str, ...], to: Path | None) -> int | None:
+    """Say whether B is better than A: before and after a change, or two methods.
+
+    A and B are two results folders or two suites, of which each method is compared with itself, or two methods of
+    out= (METHOD@VERSION for one version, or the name of a row of the leaderboard). Only cells that both finished on
+    the same data count; all others are named. metric= chooses whose categories are printed. A page with everything
+    goes to compare/index.html in the results folder of A.
+    """
+    from adbench.orchestrator import compare as comparing
+
+    found, metrics = comparing.compare(a, b, overrides)
+    click.echo(comparing.terminal_text(found, metrics))
+    click.echo(f"\npage: {comparing.write_page(found, a, overrides, to)}")
+    return 0
+
+
+REPORT_COMMANDS = (report, export, compare)
