@@ -115,4 +115,24 @@ def compare(a: str, b: str, overrides: tuple[str, ...], to: Path | None) -> int 
     return 0
 
 
-REPORT_COMMANDS = (report, export, compare)
+@click.command(short_help="One page over several results folders, with the history of methods.")
+@click.argument("words", nargs=-1, metavar="[FOLDER ...] [metric=NAME]")
+@_TO
+@click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
+@guarded
+def index(words: tuple[str, ...], to: Path | None, open_page: bool) -> int | None:
+    """Render FOLDER/report/all.html, in the first FOLDER (default: adbench-results).
+
+    It lists the suites of all folders with their best methods and links to the folders' pages, and shows how each
+    method's score moved between its versions and folders, on the same cells only.
+    """
+    from adbench.orchestrator.index import write_index
+
+    path = write_index(words, to)
+    click.echo(f"index: {path}")
+    if open_page:
+        webbrowser.open(path.as_uri())
+    return 0
+
+
+REPORT_COMMANDS = (report, export, compare, index)

@@ -52,7 +52,9 @@ def compare(a: str, b: str, arguments: Sequence[str]) -> tuple[Comparison, list[
     else:
         found = _named(a, b, keys)
     known = list(dict.fromkeys(metric for one in found.pairings for metric in one.whole))
-    metrics = chosen_metrics(known, keys) or [DEFAULT_RANK_BY if DEFAULT_RANK_BY in known else name for name in known[:1]]
+    metrics = chosen_metrics(known, keys) or [
+        DEFAULT_RANK_BY if DEFAULT_RANK_BY in known else name for name in known[:1]
+    ]
     return found, metrics
 
 

@@ -47,7 +47,9 @@ def read_nonempty(store: ResultStore, suite: str | None) -> Leaderboard:
     board = read_leaderboard(store, suite)
     if not board.metrics:
         where = store.out if suite is None else f"suite {suite} of {store.out}"
-        raise RequestError(f"no successful run in {where}", remedy="`adbench report` makes a page that says what failed")
+        raise RequestError(
+            f"no successful run in {where}", remedy="`adbench report` makes a page that says what failed"
+        )
     return board
 
 

@@ -139,7 +139,7 @@ def _shown(value: float) -> str:
 
 
 def _reach(value: Value) -> str | None:
-    """How far a symmetric interval reaches to both sides; None where there is none, or it is not symmetric as shown."""
+    """How far an interval reaches to both sides; None where there is none, or it is not symmetric as shown."""
     if value.low is None or value.high is None or value.interval == "range":
         return None
     below, above = _shown(value.mean - value.low), _shown(value.high - value.mean)

@@ -78,21 +78,24 @@ class Pairing:
     @property
     def conclusions(self) -> Iterator[str]:
         """A sentence for each metric that says what may be concluded."""
-        for metric, change in self.whole.items():
-            yield f"{METRICS[metric].title}: {_sentence(change)}"
+        for metric, found in self.whole.items():
+            yield f"{METRICS[metric].title}: {_sentence(found)}"
 
 
 def pair(title: str, a: Side, b: Side) -> list[Pairing]:
     """Compare two sides, in each budget that either has."""
-    marked = [_as_row(name, side) for name, side in zip(SIDES, (a, b), strict=True)]
+    marked = [as_row(name, side) for name, side in zip(SIDES, (a, b), strict=True)]
     runs = pd.concat([one.runs for one in marked], ignore_index=True)
     images = pd.concat([one.images for one in marked], ignore_index=True)
     found = sort_runs(runs)
     return [_in_budget(title, str(budget), found, images) for budget in sorted(runs["budget"].unique())]
 
 
-def _as_row(name: str, side: Side) -> Side:
-    """The side as a method without parameters, which makes it one row; run_ids of two folders may be the same."""
+def as_row(name: str, side: Side) -> Side:
+    """The side as a method without parameters, which makes it one row of a leaderboard with other sides.
+
+    Its run_ids become its own, for two folders may have the same.
+    """
     runs = side.runs.assign(
         method=name,
         given_params=side.runs["params"],
@@ -107,17 +110,16 @@ def _as_row(name: str, side: Side) -> Side:
 
 def _in_budget(title: str, budget: str, found: Sorted, images: pd.DataFrame) -> Pairing:
     own = found.runs[found.runs["budget"] == budget]
-    cells = {
-        (int(place), int(seed)): {str(run["method"]): run for run in _best_last(rows)}
-        for (place, seed), rows in own.groupby(["place", "seed"])
-    }
+    cells: dict[tuple[int, int], dict[str, pd.Series]] = {}
+    for run in _best_last(own):
+        cells.setdefault((int(run["place"]), int(run["seed"])), {})[str(run["method"])] = run
     paired = {cell for cell, sides in cells.items() if not _why_not(sides)}
     kept = own[[cell in paired for cell in zip(own["place"], own["seed"], strict=True)]]
     kept = kept[kept["standing"] == "current"]
     board = _board(kept, images)
     by_place = [
-        _changes(_board(rows, images), found.categories[int(place)].label)
-        for place, rows in kept.groupby("place")  # place is the index of a category
+        _changes(_board(kept[kept["place"] == place], images), found.categories[place].label)
+        for place in sorted(set(kept["place"].tolist()))
     ]
     return Pairing(
         title=title,
@@ -138,8 +140,10 @@ def _in_budget(title: str, budget: str, found: Sorted, images: pd.DataFrame) -> 
 
 
 def _best_last(rows: pd.DataFrame) -> list[pd.Series]:
-    """The rows of a cell, those that count after the others."""
-    ordered = rows.assign(counts=rows["standing"] == "current").sort_values("counts", kind="stable")
+    """The rows by cell, in a cell those that count after the others."""
+    ordered = rows.assign(counts=rows["standing"] == "current").sort_values(
+        ["place", "seed", "counts"], kind="stable"
+    )
     return [row for _, row in ordered.iterrows()]
 
 
@@ -167,23 +171,26 @@ def _board(runs: pd.DataFrame, images: pd.DataFrame) -> Leaderboard:
 
 def _changes(board: Leaderboard, label: str) -> dict[str, Change]:
     whole = next((part for part in board.slices if part.modality is None and part.dataset is None), None)
-    found = {} if whole is None else {name: _change(one, name, label) for name, one in whole.metrics.items()}
-    return {name: change for name, change in found.items() if change is not None}
+    found = {} if whole is None else {name: change(one, name, label) for name, one in whole.metrics.items()}
+    return {name: one for name, one in found.items() if one is not None}
 
 
-def _change(aggregate: Aggregate, metric: str, label: str) -> Change | None:
-    estimates, comparison = aggregate.estimates, aggregate.comparison
-    if comparison is None or estimates[0] is None or estimates[1] is None:
+def change(aggregate: Aggregate, metric: str, label: str, before: int = 0, after: int = 1) -> Change | None:
+    """From one entry to another; None if not both are compared."""
+    comparison, first, second = aggregate.comparison, aggregate.estimates[before], aggregate.estimates[after]
+    if comparison is None or first is None or second is None:
         return None
-    a, b = (aggregate.compared.index(entry) for entry in (0, 1))
+    a, b = (aggregate.compared.index(entry) for entry in (before, after))
     known = comparison.pairs
-    low, high, p = (None, None, None) if known is None else (_at(one, b, a) for one in (known.low, known.high, known.p))
+    low, high, p = (
+        (None, None, None) if known is None else (_at(one, b, a) for one in (known.low, known.high, known.p))
+    )
     counts = (int(comparison.wins[b, a]), int(comparison.wins[a, b]), int(comparison.ties[a, b]))
     return Change(
         label=label,
         metric=metric,
-        a=estimates[0].mean,
-        b=estimates[1].mean,
+        a=first.mean,
+        b=second.mean,
         low=low,
         high=high,
         p=p,
@@ -219,13 +226,15 @@ def _changed_params(runs: pd.DataFrame) -> tuple[str, ...]:
         return ", ".join(sorted({choice.get(name, "unset") for choice in sides[side]}))
 
     names = sorted(differing([*sides[0], *sides[1]]))
-    return tuple(f"{name}: {values(0, name)} → {values(1, name)}" for name in names if values(0, name) != values(1, name))
+    return tuple(
+        f"{name}: {values(0, name)} → {values(1, name)}" for name in names if values(0, name) != values(1, name)
+    )
 
 
-def _sentence(change: Change) -> str:
-    moved = f"{100 * change.difference:+.2f} points"
-    if change.low is None or change.high is None:
-        return f"B − A is {moved} over {change.over}; with so few seeds nothing is known of its chance."
-    ends = f"95 % interval {100 * change.low:+.2f} to {100 * change.high:+.2f}"
-    said = {"better": "B is better", "worse": "B is worse"}.get(change.outcome, "no difference is shown")
-    return f"{said}: {moved}, {ends}, over {change.over}."
+def _sentence(found: Change) -> str:
+    moved = f"{100 * found.difference:+.2f} points"
+    if found.low is None or found.high is None:
+        return f"B − A is {moved} over {found.over}; with so few seeds nothing is known of its chance."
+    ends = f"95 % interval {100 * found.low:+.2f} to {100 * found.high:+.2f}"
+    said = {"better": "B is better", "worse": "B is worse"}.get(found.outcome, "no difference is shown")
+    return f"{said}: {moved}, {ends}, over {found.over}."

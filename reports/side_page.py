@@ -14,8 +14,10 @@ _FOLDER = Path(__file__).parent
 def render_side_page(template: str, title: str, **values: Any) -> str:
     """The page as HTML text, from a template that extends side_page.html."""
     style = "\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in ("page.css", "side_page.css"))
-    return _environment().get_template(template).render(
-        title=title, style=Markup(style), created=datetime.now(UTC), **values
+    return (
+        _environment()
+        .get_template(template)
+        .render(title=title, style=Markup(style), created=datetime.now(UTC), **values)
     )
 
 

@@ -62,7 +62,7 @@ def methods_by_metrics(board: Leaderboard, part: Slice, metrics: Sequence[str]) 
 
 
 def categories_by_methods(board: Leaderboard, part: Slice, metric: str) -> Table:
-    """A row for each category with the mean over each method's own seeds, and one for the mean over what all share."""
+    """A row for each category, with the mean over each method's own seeds, and one for the mean over shared cells."""
     entries = order(part, metric)
     rows = [
         (board.categories[place].label, tuple(values[entry] for entry in entries))
@@ -152,13 +152,13 @@ def _by_place(board: Leaderboard, part: Slice, metric: str) -> dict[int, dict[in
         category = board.categories[place]
         if part.modality not in (None, category.modality) or part.dataset not in (None, category.dataset):
             continue
-        own = means.loc[place].reindex(entries)
-        state = states.loc[place].reindex(entries)
-        best = _best([float(one) for one in own.dropna()], metric)
+        own = means.loc[place].dropna().to_dict()
+        state = states.loc[place].dropna().to_dict()
+        best = _best([float(own[entry]) for entry in entries if entry in own], metric)
         found[place] = {}
         for entry in entries:
-            if pd.isna(own[entry]):
-                found[place][entry] = "missing" if pd.isna(state[entry]) else str(state[entry])
+            if entry not in own:
+                found[place][entry] = str(state.get(entry, "missing"))
                 continue
             mean, ends = float(own[entry]), known.get((place, entry))
             low, high, kind = (None, None, "none") if ends is None else (ends.low, ends.high, ends.interval)
