@@ -42,7 +42,7 @@ def compare(a: str, b: str, arguments: Sequence[str]) -> tuple[Comparison, list[
     if a == b:
         raise RequestError(f"'{a}' is compared with itself", remedy="name two folders, suites or methods")
     if all(folders):
-        sources = [_open(_checked_folder(name), keys, keys.get("suite")) for name in (a, b)]
+        sources = [_open(name, keys, keys.get("suite")) for name in (a, b)]
         found = _rows_of_both(a, b, sources[0], sources[1])
     elif any(folders):
         other = b if folders[0] else a
@@ -119,11 +119,7 @@ def _headed(metric: str) -> str:
 
 
 def _is_folder(name: str) -> bool:
-    return "://" in name or "/" in name or Path(name).is_dir()
-
-
-def _checked_folder(name: str) -> str:
-    return results_folder({"out": name})
+    return "://" in name or (Path(name) / "runs").is_dir()
 
 
 def _open(out: str, keys: dict[str, str], suite: str | None) -> _Source:

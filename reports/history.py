@@ -158,6 +158,8 @@ def _history(label: str, budget: str, metric: str, versions: list[_Version]) -> 
         moved = None if before is None else change(aggregate, metric, label, before, entry)
         points.append(Point(own.out, own.version, own.adbench, own.finished, estimate, moved))
         before = entry
+    if len(points) < 2:
+        return History(label, budget, metric, "", (), tuple(one.shown for one in versions))
     shown = {number for entry, number in enumerate(numbers) if aggregate.estimates[entry] is not None}
     left_out = tuple(one.shown for number, one in enumerate(versions) if number not in shown)
     return History(label, budget, metric, aggregate.counted, tuple(points), left_out)

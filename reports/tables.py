@@ -161,8 +161,8 @@ def _by_place(board: Leaderboard, part: Slice, metric: str) -> dict[int, dict[in
                 found[place][entry] = str(state.get(entry, "missing"))
                 continue
             mean, ends = float(own[entry]), known.get((place, entry))
-            low, high, kind = (None, None, "none") if ends is None else (ends.low, ends.high, ends.interval)
-            found[place][entry] = Value(mean, low, high, kind, _same(mean, best))
+            interval = (None, None, "none") if ends is None else (ends.low, ends.high, ends.interval)
+            found[place][entry] = Value(mean, *interval, _same(mean, best))
     return found
 
 
