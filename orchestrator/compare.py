@@ -194,5 +194,8 @@ def _method(name: str, source: _Source, suites: set[str]) -> tuple[str, Side]:
         )
     if not found:
         known = {*(entry.method for entry in entries), *(entry.label for entry in entries), *suites}
-        raise unknown_name(f"method or suite in {source.store.out}", name, known)
+        remedy = (
+            "a results folder is one that holds the folder runs; out= says where methods and suites are looked for"
+        )
+        raise unknown_name(f"method or suite in {source.store.out}", name, known, remedy)
     return (f"{entries[found[0]].label}{f' (version {version})' if version else ''}"), source.side(found[0])

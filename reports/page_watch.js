@@ -8,7 +8,7 @@ function startWatch() {
   const notice = byId("watch");
   if (!notice) return;
   let touched = -Infinity;
-  for (const kind of ["pointerdown", "pointermove", "keydown", "wheel", "scroll", "touchmove"]) {
+  for (const kind of ["pointerdown", "pointermove", "keydown", "wheel", "touchmove"]) {
     addEventListener(kind, (event) => { if (event.isTrusted) touched = performance.now(); }, { passive: true, capture: true });
   }
   const look = () => {

@@ -121,11 +121,12 @@ def _in_budget(title: str, budget: str, found: Sorted, images: pd.DataFrame) -> 
         _changes(_board(kept[kept["place"] == place], images), found.categories[place].label)
         for place in sorted(set(kept["place"].tolist()))
     ]
+    told = own[own["standing"] != "repeated"]
     return Pairing(
         title=title,
         budget=budget,
-        versions=(_versions(own, SIDES[0]), _versions(own, SIDES[1])),
-        changed_params=_changed_params(own),
+        versions=(_versions(told, SIDES[0]), _versions(told, SIDES[1])),
+        changed_params=_changed_params(told),
         n_paired=len(paired),
         whole=_changes(board, "Mean"),
         by_category={

@@ -38,7 +38,7 @@ TOKEN = re.compile("|".join(map(re.escape, COMMANDS)) + r"""|[^\\{}&%$#_~^<>|`"\
 
 
 def typeset(source: str) -> str:
-    """What LaTeX prints for ``source``: a reader of the commands above, to which any other special character is wrong."""
+    """What LaTeX prints for ``source``, read strictly: a special character outside the commands above is wrong."""
     printed, at = "", 0
     while at < len(source):
         found = TOKEN.match(source, at)
@@ -126,7 +126,9 @@ def board(make_result: Make, build: Build) -> Leaderboard:
         for (method, category), score in scores.items()
     ]
     failed: dict[str, Any] = {"method": "padim", "category": "c", "status": "failed"}
-    return build(*results, make_result(method="ckaad", category="c", metrics={"image_auroc": 0.5}), make_result(**failed))
+    return build(
+        *results, make_result(method="ckaad", category="c", metrics={"image_auroc": 0.5}), make_result(**failed)
+    )
 
 
 def test_methods_by_metrics_are_means_over_shared_cells_with_the_best_marked(board: Leaderboard) -> None:
