@@ -161,8 +161,11 @@ def _by_place(board: Leaderboard, part: Slice, metric: str) -> dict[int, dict[in
                 found[place][entry] = str(state.get(entry, "missing"))
                 continue
             mean, ends = float(own[entry]), known.get((place, entry))
-            interval = (None, None, "none") if ends is None else (ends.low, ends.high, ends.interval)
-            found[place][entry] = Value(mean, *interval, _same(mean, best))
+            same = _same(mean, best)
+            if ends is None:
+                found[place][entry] = Value(mean, None, None, "none", same)
+            else:
+                found[place][entry] = Value(mean, ends.low, ends.high, ends.interval, same)
     return found
 
 

@@ -75,7 +75,7 @@ def test_a_better_version_is_shown_to_be_better_and_the_same_one_not(side: Calla
 
 
 def test_what_is_not_paired_is_named_with_the_reason(side: Callable[..., Side]) -> None:
-    later = {"started_at": LATER, "finished_at": LATER}
+    later: dict[str, Any] = {"started_at": LATER, "finished_at": LATER}
     before = side(
         scored("a", 1.0),
         scored("b", 1.0),

@@ -102,7 +102,8 @@ def test_the_page_of_a_comparison(driver: Any, stores: list[ResultStore], tmp_pa
     assert "+20.00" in first
     assert [one.text for one in driver.find_elements(By.CSS_SELECTOR, ".chip.test")] == ["1 not paired"] * 2
     where = driver.execute_script("""
-        const [bar, mark] = [".forest .bar", ".forest b"].map((one) => document.querySelector(one).getBoundingClientRect());
+        const place = (selector) => document.querySelector(selector).getBoundingClientRect();
+        const bar = place(".forest .bar"), mark = place(".forest b");
         return (mark.left + mark.width / 2 - bar.left) / bar.width;
     """)
     assert 0.5 < where <= 1.01  # B is better: right of the middle
