@@ -1,27 +1,20 @@
 """The command line. Heavy imports wait until a command needs them: --help and ls answer in under a second."""
 
-import functools
 import json
 import sys
-import traceback
-import webbrowser
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import click
 
-from adbench.datasets.errors import RequestError
-from adbench.orchestrator.errors import RunAbortedError
-from adbench.reports.errors import StoreError
+from adbench.orchestrator.cli_reports import REPORT_COMMANDS
+from adbench.orchestrator.exits import INTERRUPTED, SOME_FAILED, USAGE_ERROR
+from adbench.orchestrator.exits import guarded as _guarded
 
 if TYPE_CHECKING:
     from adbench.orchestrator.overrides import Overrides
     from adbench.orchestrator.plan import Plan
-
-USAGE_ERROR = 2
-INTERRUPTED = 130
-SOME_FAILED = 1
 
 _OVERRIDES_HELP = """
 Overrides are KEY=VALUE in Hydra's grammar:
@@ -60,31 +53,6 @@ class _Group(click.Group):
         except click.exceptions.Abort:
             sys.exit(INTERRUPTED)
         sys.exit(result if isinstance(result, int) else 0)
-
-
-def _guarded(command: Callable[..., int | None]) -> Callable[..., int | None]:
-    """Turn what a command raises into messages and exit codes."""
-
-    @functools.wraps(command)
-    def guarded(*args: Any, **kwargs: Any) -> int | None:
-        try:
-            return command(*args, **kwargs)
-        except RequestError as error:
-            if click.get_current_context().find_root().params.get("debug"):
-                traceback.print_exc()
-            click.echo("error: " + "\n".join(error.lines()), err=True)
-            return USAGE_ERROR
-        except StoreError as error:
-            click.echo(f"error: {error.problem}\n  to do:   {error.remedy}", err=True)
-            return USAGE_ERROR
-        except RunAbortedError as error:
-            click.echo(f"error: {error}\nwhat was finished is recorded; the same command continues", err=True)
-            return SOME_FAILED
-        except KeyboardInterrupt:
-            click.echo("interrupted: what was finished is kept; the same command continues", err=True)
-            return INTERRUPTED
-
-    return guarded
 
 
 class _SweepCommand(click.Command):
@@ -267,30 +235,6 @@ def simulate(overrides: tuple[str, ...], source: str | None, price: float | None
     return 0
 
 
-@main.command(short_help="Render the leaderboard from recorded results.")
-@click.argument("overrides", nargs=-1, metavar="[suite=NAME] [out=FOLDER] [data_root=FOLDER]")
-@click.option(
-    "--rescore",
-    is_flag=True,
-    help="First recompute metrics whose definition changed since, from the kept scores and maps; trains nothing.",
-)
-@click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
-@_guarded
-def report(overrides: tuple[str, ...], rescore: bool, open_page: bool) -> int | None:
-    """Render out/report/index.html from the results in out (default: adbench-results).
-
-    With --rescore, data_root=FOLDER says where datasets are that have moved, and the exit code is 1 if some runs
-    could not be re-scored; these keep their row.
-    """
-    from adbench.orchestrator.report import render, rescore_and_render
-
-    page, complete = rescore_and_render(overrides, click.echo) if rescore else (render(overrides), True)
-    click.echo(f"leaderboard: {page}")
-    if open_page:
-        webbrowser.open(page.as_uri())
-    return 0 if complete else SOME_FAILED
-
-
 @main.command(short_help="List methods, datasets, suites, metrics, runs or sweeps.")
 @click.argument("what", type=click.Choice(["methods", "datasets", "suites", "metrics", "runs", "sweeps"]))
 @click.argument("overrides", nargs=-1, metavar="[out=FOLDER]")
@@ -387,6 +331,10 @@ def doctor(overrides: tuple[str, ...]) -> int | None:
         healthy &= finding.ok is not False
         click.echo(finding.line())
     return 0 if healthy else 1
+
+
+for command in REPORT_COMMANDS:
+    main.add_command(command)
 
 
 if __name__ == "__main__":

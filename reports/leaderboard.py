@@ -53,6 +53,13 @@ class Aggregate:
     comparison: significance.Comparison | None
     """None with fewer than two methods."""
 
+    @property
+    def counted(self) -> str:
+        """Over how much the means go, in words."""
+        fewest, most = self.seeds
+        seeds = f"{fewest} seed{'s' * (fewest != 1)}" if fewest == most else f"{fewest} to {most} seeds"
+        return f"{self.n_categories} {'category' if self.n_categories == 1 else 'categories'} with {seeds} each"
+
 
 @dataclass(frozen=True)
 class CellInterval:

@@ -28,6 +28,7 @@ from adbench.reports.gallery import COLOUR_MAP, GalleryView, build_gallery
 from adbench.reports.leaderboard import Aggregate, Leaderboard, Slice, build_leaderboard, rows_of_suite
 from adbench.reports.schema import COSTS, METRIC_COLUMNS, VAL_METRIC_COLUMNS
 from adbench.reports.store import ResultStore
+from adbench.reports.watched import announce
 
 PAGE = "report/index.html"
 DEFAULT_COLUMNS = (
@@ -44,29 +45,26 @@ MOST_TABLE_BYTES = 1_100_000  # of the compressed run table, before base64
 _SAMPLE = 1000  # rows from which the size of all is guessed
 
 _FOLDER = Path(__file__).parent
-_SCRIPTS = ("page_figures.js", "page_difference.js", "page_runs.js", "page.js")  # the last one starts the page
+# the last one starts the page
+_SCRIPTS = ("page_figures.js", "page_difference.js", "page_runs.js", "page_watch.js", "page.js")
 
 
-def render_page(store: ResultStore, suite: str | None = None) -> Path:
+def render_page(store: ResultStore, suite: str | None = None, *, watched: bool = False) -> Path:
     """Write the leaderboard of the store's runs (of one suite's, if named) and return the page's path.
 
     A suite's runs are those that it recorded, and those of its plan that another suite recorded.
     The page is ``report/index.html`` in the results folder. For a folder on an object store it is written
     there too, and the path returned is that of a copy on this machine. Raises StoreError if that fails.
+    A ``watched`` page looks for a newer one.
     """
-    runs = store.runs()
-    plans = tuple(plan for name, plan in store.plans().items() if suite in (None, name))
-    if suite is not None:
-        runs = rows_of_suite(runs, suite, plans)
-    images = store.images(runs.loc[runs["status"] == "ok", "run_id"].tolist())
-    board = build_leaderboard(
-        runs, images, suite=suite, plans=plans, searches=store.searches(), created=datetime.now(UTC)
-    )
-    page = render(board, build_gallery(board, store.gallery)).encode()
+    board = read_leaderboard(store, suite)
+    page = render(board, build_gallery(board, store.gallery), watched=watched).encode()
     folder = store.folder
     with folder.explained("write to the results folder"):
         folder.make("report")
         folder.write(PAGE, page)
+    if watched:
+        announce(folder, board.created)
     if isinstance(folder, LocalFolder):
         return folder.local / PAGE
     copy = Path(tempfile.mkdtemp(prefix="adbench-report-")) / "index.html"
@@ -74,13 +72,26 @@ def render_page(store: ResultStore, suite: str | None = None) -> Path:
     return copy
 
 
-def render(board: Leaderboard, gallery: GalleryView) -> str:
+def read_leaderboard(store: ResultStore, suite: str | None = None) -> Leaderboard:
+    """The leaderboard of the store's runs, or of one suite's."""
+    runs = store.runs()
+    plans = tuple(plan for name, plan in store.plans().items() if suite in (None, name))
+    if suite is not None:
+        runs = rows_of_suite(runs, suite, plans)
+    images = store.images(runs.loc[runs["status"] == "ok", "run_id"].tolist())
+    return build_leaderboard(
+        runs, images, suite=suite, plans=plans, searches=store.searches(), created=datetime.now(UTC)
+    )
+
+
+def render(board: Leaderboard, gallery: GalleryView, *, watched: bool = False) -> str:
     """The page as HTML text."""
     table, n_rows = _run_table(board)
     script = _script()
     libraries = _plotly()
     return _template().render(
         board=board,
+        watched=watched,
         title=_title(board),
         coverage=build_coverage(board),
         gallery=gallery,

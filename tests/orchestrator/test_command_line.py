@@ -236,7 +236,7 @@ def test_report_show_and_ls_of_results(adbench: Adbench, faulty_methods: Path) -
         (["show", "dataset", "real_iad"], ["prepare real_iad realiad_jsons.zip audiojack.zip bottle_cap.zip ...\n"]),
         (["show", "dataset", "mpdd"], ["its archives from the home page", "prepare mpdd ARCHIVE..."]),
         (["show", "suite", "quickstart"], ["methods:", "elpv"]),
-        (["--help"], ["run", "report", "ls", "show", "doctor"]),
+        (["--help"], ["run", "report", "export", "compare", "index", "ls", "show", "doctor"]),
         (["run", "--help"], ["--dry-run", "--fail-fast", "method.gamma=0.3", "Exit codes"]),
         (["sweep", "--help"], ["search.trials=32", "search.hours=null", "nsgaii", "search.space.NAME=RANGE"]),
         (["--version"], ["adbench"]),

@@ -1,0 +1,159 @@
+"""The pages beside the leaderboard in a real browser: drawn, inert, usable on a phone; a watched page renewed."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adbench.reports.compare_page import Comparison, render_comparison
+from adbench.reports.history import histories, suite_rows
+from adbench.reports.index_page import render_index
+from adbench.reports.page import render_page
+from adbench.reports.pairing import Side, pair
+from adbench.reports.schema import RunResult
+from adbench.reports.store import ResultStore
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+DRIVER = shutil.which("chromedriver")
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> שלום 🙂 " + "long" * 75
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed (looked on PATH)"),
+    pytest.mark.skipif(DRIVER is None, reason="no chromedriver is installed (looked on PATH)"),
+]
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(BROWSER)
+    profile = tmp_path_factory.mktemp("browser")
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", f"--user-data-dir={profile}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
+    yield found
+    found.quit()
+
+
+def show(driver: Any, path: Path, width: int = 1280) -> None:
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    driver.get_log("performance")
+    driver.get(path.as_uri())
+
+
+def assert_calm(driver: Any, path: Path) -> None:
+    """No message, no dialog, no request but for the page, nothing wider than the window, no markup from names."""
+    assert driver.get_log("browser") == []
+    messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
+    asked = [one["params"]["request"]["url"] for one in messages if one["method"] == "Network.requestWillBeSent"]
+    assert set(asked) == {path.as_uri()}
+    assert driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    assert driver.find_elements(By.CSS_SELECTOR, "img, script") == []
+    assert HOSTILE in driver.execute_script("return document.body.textContent")
+
+
+@pytest.fixture(scope="module")
+def stores(make_result: Callable[..., RunResult], tmp_path_factory: pytest.TempPathFactory) -> list[ResultStore]:
+    """Two versions of two methods on three categories, one of each name hostile; one cell is not in the second."""
+    found = []
+    for version in (1, 2):
+        store = ResultStore(tmp_path_factory.mktemp(f"v{version}"))
+        store.prepare()
+        day = datetime(2026, 3, version, tzinfo=UTC)
+        for method in ("ckaad", HOSTILE):
+            for category in ("a", "b", HOSTILE)[: 4 - version]:
+                changes: dict[str, Any] = {"method_version": str(version), "started_at": day, "finished_at": day}
+                metrics = {"image_auroc": 0.5 + 0.2 * version, "pixel_auroc": 0.9}
+                store.append(make_result(method=method, category=category, metrics=metrics, suite=HOSTILE, **changes))
+        found.append(store)
+    return found
+
+
+def test_the_page_of_a_comparison(driver: Any, stores: list[ResultStore], tmp_path: Path) -> None:
+    before, after = (Side(store.runs(), store.images()) for store in stores)
+    sides = [
+        [Side(side.runs[side.runs["method"] == name], side.images) for side in (before, after)]
+        for name in ("ckaad", HOSTILE)
+    ]
+    pairings = [one for name, (a, b) in zip(("ckaad", HOSTILE), sides, strict=True) for one in pair(name, a, b)]
+    path = tmp_path / "index.html"
+    path.write_text(render_comparison(Comparison("A " + HOSTILE, "B", tuple(pairings), ("kist, in A alone",))))
+    for width in (1280, 390):
+        show(driver, path, width)
+        assert_calm(driver, path)
+    rows = driver.execute_script(
+        "return [...document.querySelectorAll('table')].map((one) => one.tBodies[0].rows.length)"
+    )
+    assert rows == [2, 3, 3] * 2  # metrics; then for each metric two categories and the mean
+    first = driver.find_element(By.CSS_SELECTOR, "table tbody tr").text
+    assert "70.0 90.0" in first
+    assert "+20.00" in first
+    assert [one.text for one in driver.find_elements(By.CSS_SELECTOR, ".chip.test")] == ["1 not paired"] * 2
+    where = driver.execute_script("""
+        const place = (selector) => document.querySelector(selector).getBoundingClientRect();
+        const bar = place(".forest .bar"), mark = place(".forest b");
+        return (mark.left + mark.width / 2 - bar.left) / bar.width;
+    """)
+    assert 0.5 < where <= 1.01  # B is better: right of the middle
+    driver.find_elements(By.TAG_NAME, "summary")[1].click()
+    assert driver.find_elements(By.TAG_NAME, "details")[1].get_attribute("open") == "true"
+
+
+def test_the_index_of_several_folders(driver: Any, stores: list[ResultStore], tmp_path: Path) -> None:
+    render_page(stores[1])
+    path = tmp_path / "all.html"
+    path.write_text(render_index(stores, suite_rows(stores), histories(stores), path))
+    for width in (390, 1280):
+        show(driver, path, width)
+        assert_calm(driver, path)
+    assert len(driver.find_elements(By.CSS_SELECTOR, "#suite-table tbody tr")) == 2
+    lines = driver.find_elements(By.CSS_SELECTOR, "svg.history")
+    assert len(lines) == 2
+    assert [len(one.find_elements(By.TAG_NAME, "circle")) for one in lines] == [2, 2]
+    driver.find_element(By.CSS_SELECTOR, "#suite-table a").click()
+    WebDriverWait(driver, 60).until(
+        lambda one: one.current_url == (Path(stores[1].out) / "report/index.html").as_uri()
+    )
+
+
+def test_a_watched_page_renews_itself_or_says_that_it_is_old(
+    driver: Any, make_result: Callable[..., RunResult], tmp_path: Path
+) -> None:
+    store = ResultStore(tmp_path / "out")
+    store.prepare()
+    store.append(make_result())
+    path = render_page(store, watched=True)
+    driver.get_log("browser")
+    show(driver, path)
+    rendered = "return document.getElementById('watch')?.dataset.rendered"
+    ready = "return document.documentElement.dataset.ready === 'true'"
+    first = driver.execute_script(rendered)
+    WebDriverWait(driver, 30).until(lambda one: one.execute_script(ready))
+    store.append(make_result(method="padim"))
+    render_page(store, watched=True)
+    WebDriverWait(driver, 30).until(lambda one: one.execute_script(rendered) not in (None, first))
+    WebDriverWait(driver, 30).until(lambda one: one.execute_script(ready))
+    assert "padim" in driver.find_element(By.ID, "headline").text
+    driver.find_element(By.ID, "theme").click()  # it is being read
+    second = driver.execute_script(rendered)
+    store.append(make_result(method="kist"))
+    render_page(store, watched=True)
+    WebDriverWait(driver, 30).until(lambda one: one.find_element(By.ID, "reload").is_displayed())
+    assert driver.execute_script(rendered) == second
+    driver.find_element(By.ID, "reload").click()
+    WebDriverWait(driver, 30).until(lambda one: one.execute_script(rendered) not in (None, second))
+    assert driver.get_log("browser") == []
+    plain = render_page(store).read_text()
+    assert not re.search(r'file:|id="watch"', plain[: plain.index("<main")])
