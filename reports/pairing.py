@@ -14,7 +14,7 @@ import pandas as pd
 from adbench.benchmark_suites.metrics import METRICS
 from adbench.reports.categories import differing, parameters
 from adbench.reports.entries import Sorted, sort_runs
-from adbench.reports.leaderboard import Aggregate, Leaderboard, build_leaderboard
+from adbench.reports.leaderboard import Aggregate, Leaderboard, Slice, build_leaderboard
 from adbench.reports.statistics import Floats
 
 SIDES = ("A", "B")
@@ -117,10 +117,11 @@ def _in_budget(title: str, budget: str, found: Sorted, images: pd.DataFrame) -> 
     kept = own[[cell in paired for cell in zip(own["place"], own["seed"], strict=True)]]
     kept = kept[kept["standing"] == "current"]
     board = _board(kept, images)
-    by_place = [
-        _changes(_board(kept[kept["place"] == place], images), found.categories[place].label)
-        for place in sorted(set(kept["place"].tolist()))
-    ]
+    whole = next((part for part in board.slices if part.modality is None and part.dataset is None), None)
+    # with each category as a dataset of its own, one leaderboard has the slices of all
+    apart = _board(kept.assign(dataset=kept["place"].map("{:06d}".format)), images)
+    by_place = {int(part.dataset): part for part in apart.slices if part.dataset is not None}
+    by_category = [_changes(by_place[place], found.categories[place].label) for place in sorted(by_place)]
     told = own[own["standing"] != "repeated"]
     return Pairing(
         title=title,
@@ -128,9 +129,9 @@ def _in_budget(title: str, budget: str, found: Sorted, images: pd.DataFrame) -> 
         versions=(_versions(told, SIDES[0]), _versions(told, SIDES[1])),
         changed_params=_changed_params(told),
         n_paired=len(paired),
-        whole=_changes(board, "Mean"),
+        whole={} if whole is None else _changes(whole, "Mean"),
         by_category={
-            metric: tuple(changes[metric] for changes in by_place if metric in changes) for metric in board.metrics
+            metric: tuple(changes[metric] for changes in by_category if metric in changes) for metric in board.metrics
         },
         unpaired=tuple(
             f"{found.categories[place].label}, seed {seed}: {_why_not(sides)}"
@@ -170,9 +171,8 @@ def _board(runs: pd.DataFrame, images: pd.DataFrame) -> Leaderboard:
     return build_leaderboard(runs.drop(columns=["standing", "entry", "place"]), own, created=datetime.now(UTC))
 
 
-def _changes(board: Leaderboard, label: str) -> dict[str, Change]:
-    whole = next((part for part in board.slices if part.modality is None and part.dataset is None), None)
-    found = {} if whole is None else {name: change(one, name, label) for name, one in whole.metrics.items()}
+def _changes(part: Slice, label: str) -> dict[str, Change]:
+    found = {name: change(one, name, label) for name, one in part.metrics.items()}
     return {name: one for name, one in found.items() if one is not None}
 
 

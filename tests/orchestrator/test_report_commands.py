@@ -113,6 +113,20 @@ def test_methods_suites_and_versions_of_one_folder_compare(adbench: Adbench, res
     assert re.search(r"^Image AP ↑ +A +B", versions.output, re.MULTILINE)
 
 
+def test_two_suites_compare_the_methods_of_both(adbench: Adbench, make_result: Callable[..., RunResult]) -> None:
+    store = ResultStore("adbench-results")
+    store.prepare()
+    for suite, score in (("plain", 0.7), ("long", 0.8)):
+        for method in ("ckaad", suite):
+            metrics = {"image_auroc": score}
+            store.append(make_result(run_id=f"{method}-{suite}", method=method, suite=suite, metrics=metrics))
+    result = adbench("compare", "plain", "long")
+    assert result.exit_code == 0, result.output
+    assert re.search(r"Image AUROC ↑ +70\.00 +80\.00 +\+10\.00", result.output)
+    assert "left out: plain, in A alone\nleft out: long, in B alone\n" in result.output
+    assert Path("adbench-results/compare/index.html").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -49,6 +49,9 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def show(driver: Any, path: Path, width: int = 1280) -> None:
     metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    # a click must not meet a page that still scrolls smoothly to its target
+    calm = {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]}
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", calm)
     driver.get_log("performance")
     driver.get(path.as_uri())
 
