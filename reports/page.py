@@ -28,6 +28,7 @@ from adbench.reports.gallery import COLOUR_MAP, GalleryView, build_gallery
 from adbench.reports.leaderboard import Aggregate, Leaderboard, Slice, build_leaderboard, rows_of_suite
 from adbench.reports.schema import COSTS, METRIC_COLUMNS, VAL_METRIC_COLUMNS
 from adbench.reports.store import ResultStore
+from adbench.reports.sweeps import build_sweeps
 
 PAGE = "report/index.html"
 DEFAULT_COLUMNS = (
@@ -44,7 +45,13 @@ MOST_TABLE_BYTES = 1_100_000  # of the compressed run table, before base64
 _SAMPLE = 1000  # rows from which the size of all is guessed
 
 _FOLDER = Path(__file__).parent
-_SCRIPTS = ("page_figures.js", "page_difference.js", "page_runs.js", "page.js")  # the last one starts the page
+_SCRIPTS = (
+    "page_figures.js",
+    "page_difference.js",
+    "page_runs.js",
+    "page_search.js",
+    "page.js",
+)  # the last one starts the page
 
 
 def render_page(store: ResultStore, suite: str | None = None) -> Path:
@@ -62,8 +69,9 @@ def render_page(store: ResultStore, suite: str | None = None) -> Path:
     board = build_leaderboard(
         runs, images, suite=suite, plans=plans, searches=store.searches(), created=datetime.now(UTC)
     )
-    page = render(board, build_gallery(board, store.gallery)).encode()
     folder = store.folder
+    parts = {"sweeps": build_sweeps(board, folder, images)}
+    page = render(board, build_gallery(board, store.gallery), parts).encode()
     with folder.explained("write to the results folder"):
         folder.make("report")
         folder.write(PAGE, page)
@@ -74,8 +82,8 @@ def render_page(store: ResultStore, suite: str | None = None) -> Path:
     return copy
 
 
-def render(board: Leaderboard, gallery: GalleryView) -> str:
-    """The page as HTML text."""
+def render(board: Leaderboard, gallery: GalleryView, parts: Mapping[str, Any] | None = None) -> str:
+    """The page as HTML text. ``parts``: by name, what sections draw that need more than the board; packed."""
     table, n_rows = _run_table(board)
     script = _script()
     libraries = _plotly()
@@ -100,6 +108,7 @@ def render(board: Leaderboard, gallery: GalleryView) -> str:
                 "figures": _figures(board),
                 "comparisons": [_comparisons(part) for part in board.slices],
                 "intervals": _cell_intervals(board),
+                **(parts or {}),
             }
         ),
         style=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
