@@ -160,7 +160,7 @@ def _axis(labels: list[str], side: str) -> dict[str, Any]:
     }
 
 
-def _log_axis(values: statistics.Floats) -> dict[str, Any]:
+def log_axis(values: statistics.Floats) -> dict[str, Any]:
     """A logarithmic axis with whole numbers at 1, 2 and 5, where Plotly's own shorten 20 to 2."""
     powers = range(math.floor(math.log10(values.min())), math.ceil(math.log10(values.max())) + 1)
     ticks = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
@@ -224,7 +224,7 @@ def cost_scatter(found: Sorted, part: Slice, metric: str, cost: str) -> Figure |
         "layout": {
             "height": 430,
             "margin": {"l": 10, "r": 30, "t": 30, "b": 10},
-            "xaxis": {"title": {"text": COSTS[cost]}, "automargin": True, **(_log_axis(x) if wide else {})},
+            "xaxis": {"title": {"text": COSTS[cost]}, "automargin": True, **(log_axis(x) if wide else {})},
             "yaxis": {
                 "title": {"text": f"{plain(METRICS[metric].title)} (%)"},
                 "automargin": True,

@@ -320,6 +320,7 @@ async function start() {
   byId("difference-csv").addEventListener("click", differenceCsv);
   byId("runs-csv").addEventListener("click", runsCsv);
   startSearch();
+  startCurves();
   startPrint();
   await unpack();
   draw();

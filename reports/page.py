@@ -22,6 +22,7 @@ from plotly.offline import get_plotlyjs
 from adbench.benchmark_suites.metrics import METRICS
 from adbench.reports import figures, intervals, significance, statistics
 from adbench.reports.coverage import build_coverage
+from adbench.reports.curves import build_curves
 from adbench.reports.figures_ranks import MOST_METHODS, rank_diagram
 from adbench.reports.files import LocalFolder
 from adbench.reports.gallery import COLOUR_MAP, GalleryView, build_gallery
@@ -50,6 +51,7 @@ _SCRIPTS = (
     "page_difference.js",
     "page_runs.js",
     "page_search.js",
+    "page_curves.js",
     "page.js",
 )  # the last one starts the page
 
@@ -108,6 +110,7 @@ def render(board: Leaderboard, gallery: GalleryView, parts: Mapping[str, Any] | 
                 "figures": _figures(board),
                 "comparisons": [_comparisons(part) for part in board.slices],
                 "intervals": _cell_intervals(board),
+                "curves": build_curves(board),
                 **(parts or {}),
             }
         ),

@@ -72,6 +72,7 @@ function drawFigures() {
   plot("heat", withIntervals(heat), `No run has a value of ${title} here.`);
   plot("scatter", figures.cost[state.metric]?.[state.cost], `No compared method has both ${title} and ${model.costs[state.cost]}.`);
   drawSearch();
+  drawCurves();
 }
 
 function drawCosts() {

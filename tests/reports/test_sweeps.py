@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ from adbench.reports.schema import RunResult, SearchRecord
 from adbench.reports.store import ResultStore
 from adbench.reports.studies import JOURNAL, read_studies, thinned
 from adbench.reports.sweeps import build_sweeps
-from tests.reports.conftest import NOW
 
 Make = Callable[..., RunResult]
 Search = Callable[..., SearchRecord]
+NOW = datetime(2026, 2, 1, tzinfo=UTC)
 HOSTILE = "<b>x</b>"
 
 
