@@ -11,15 +11,13 @@ import pandas as pd
 from adbench.benchmark_suites.metrics import METRICS
 from adbench.reports import intervals, statistics
 from adbench.reports.categories import differing, parameters, spelled
-from adbench.reports.figures import Figure, log_axis, plain
+from adbench.reports.figures import COLOURS, DASHES, Figure, log_axis, plain
 from adbench.reports.leaderboard import Leaderboard, Slice
 
 FIRST = ("anomaly_ratio", "gamma", "n_normal", "noise")
 ALL = "all"
 MOST_LINES = 12  # of one figure
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # Okabe and Ito (2008)
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
-_DASHES = ("solid", "dash", "dot")
 
 
 @dataclass(frozen=True)
@@ -201,7 +199,7 @@ def _x_axis(levels: list[str], numbers: list[float | None]) -> dict[str, Any]:
 def _trace(index: int, label: str, one: Points, numeric: bool, joined: bool) -> Figure:
     y = 100 * one.mean
     known = ~np.isnan(one.low)
-    color = _COLOURS[index % len(_COLOURS)]
+    color = COLOURS[index % len(COLOURS)]
     return {
         "type": "scatter",
         "mode": "lines+markers" if joined else "markers",
@@ -210,7 +208,7 @@ def _trace(index: int, label: str, one: Points, numeric: bool, joined: bool) -> 
         "y": [round(float(value), 4) for value in y],
         "hovertext": [plain(f"{label}, {level}") for level in one.levels],
         "hovertemplate": "%{hovertext}<br>%{y:.2f} %<extra></extra>",
-        "line": {"color": color, "dash": _DASHES[index // len(_COLOURS) % len(_DASHES)]},
+        "line": {"color": color, "dash": DASHES[index // len(COLOURS) % len(DASHES)]},
         "marker": {"color": color, "size": 9, "symbol": _SYMBOLS[index % len(_SYMBOLS)]},
         "error_y": {
             "type": "data",

@@ -23,6 +23,8 @@ Figure = dict[str, Any]
 _ROW = 30  # pixels of a heat map's row
 _LONGEST = 30  # characters of a label on an axis
 FRONT, OTHER = "#d97706", "#4a90d9"  # distinct in hue and lightness for all common kinds of colour vision
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # of lines; Okabe and Ito (2008)
+DASHES = ("solid", "dash", "dot", "dashdot")
 _MARKS = {"failed": "✕", "missing": "·", "undefined": "–"}
 
 

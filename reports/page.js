@@ -319,6 +319,7 @@ async function start() {
   byId("headline-csv").addEventListener("click", headlineCsv);
   byId("difference-csv").addEventListener("click", differenceCsv);
   byId("runs-csv").addEventListener("click", runsCsv);
+  startRoc();
   startSearch();
   startCurves();
   startPrint();

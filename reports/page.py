@@ -27,6 +27,7 @@ from adbench.reports.figures_ranks import MOST_METHODS, rank_diagram
 from adbench.reports.files import LocalFolder
 from adbench.reports.gallery import COLOUR_MAP, GalleryView, build_gallery
 from adbench.reports.leaderboard import Aggregate, Leaderboard, Slice, build_leaderboard, rows_of_suite
+from adbench.reports.roc import build_rocs
 from adbench.reports.schema import COSTS, METRIC_COLUMNS, VAL_METRIC_COLUMNS
 from adbench.reports.store import ResultStore
 from adbench.reports.sweeps import build_sweeps
@@ -50,6 +51,7 @@ _SCRIPTS = (
     "page_figures.js",
     "page_difference.js",
     "page_runs.js",
+    "page_roc.js",
     "page_search.js",
     "page_curves.js",
     "page.js",
@@ -72,7 +74,7 @@ def render_page(store: ResultStore, suite: str | None = None) -> Path:
         runs, images, suite=suite, plans=plans, searches=store.searches(), created=datetime.now(UTC)
     )
     folder = store.folder
-    parts = {"sweeps": build_sweeps(board, folder, images)}
+    parts = {"sweeps": build_sweeps(board, folder, images), "rocs": asdict(build_rocs(board, images))}
     page = render(board, build_gallery(board, store.gallery), parts).encode()
     with folder.explained("write to the results folder"):
         folder.make("report")

@@ -71,6 +71,7 @@ function drawFigures() {
   plot("ranks", figures.ranks[state.metric], "");
   plot("heat", withIntervals(heat), `No run has a value of ${title} here.`);
   plot("scatter", figures.cost[state.metric]?.[state.cost], `No compared method has both ${title} and ${model.costs[state.cost]}.`);
+  drawRoc();
   drawSearch();
   drawCurves();
 }

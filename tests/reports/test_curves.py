@@ -91,7 +91,10 @@ def test_each_line_differs_in_one_parameter_alone(make_result: Make, build: Buil
 def test_few_shot_and_noise_are_curves_too(make_result: Make, build: Build) -> None:
     board = build(
         *(run(make_result, value, 0, run_id=f"n{n}", n_normal=n) for n, value in ((16, 0.8), (2, 0.6), (None, 0.9))),
-        *(run(make_result, 0.5, 0, run_id=f"z{noise:.0%}".strip("%"), noise=noise, noise_source="labelled") for noise in (0.1, 0.2)),
+        *(
+            run(make_result, 0.5, 0, run_id=f"z{noise:.0%}".strip("%"), noise=noise, noise_source="labelled")
+            for noise in (0.1, 0.2)
+        ),
     )
     found = build_curves(board)[0]
     assert list(found) == ["n_normal", "noise"]
