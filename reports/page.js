@@ -161,7 +161,7 @@ function spanOf(column) {
 
 function methodName(entry) {
   const { method, settings, selection, versions, search } = model.entries[entry];
-  const cell = el("th", { scope: "row" }, method);
+  const cell = el("th", { scope: "row" }, cardButton("method", method));
   if (settings) cell.append(el("span", { className: "sub wrap", textContent: settings }));
   if (selection !== "none") cell.append(el("span", { className: `chip ${selection}`, textContent: `tuned on ${selection}` }));
   if (search) cell.append(el("span", { className: "sub", textContent: search }));
@@ -326,6 +326,7 @@ async function start() {
   await unpack();
   draw();
   startScroll();
+  startCards();
   root.dataset.ready = "true";
 }
 

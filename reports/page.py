@@ -51,6 +51,7 @@ _SCRIPTS = (
     "page_figures.js",
     "page_difference.js",
     "page_runs.js",
+    "page_cards.js",
     "page_roc.js",
     "page_search.js",
     "page_curves.js",
@@ -113,6 +114,7 @@ def render(board: Leaderboard, gallery: GalleryView, parts: Mapping[str, Any] | 
                 "comparisons": [_comparisons(part) for part in board.slices],
                 "intervals": _cell_intervals(board),
                 "curves": build_curves(board),
+                "cards": {f"{card.kind} {card.name}": asdict(card) for plan in board.plans for card in plan.cards},
                 **(parts or {}),
             }
         ),
