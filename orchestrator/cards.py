@@ -3,16 +3,19 @@
 import importlib
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
+from adbench.datasets.base import Modality
 from adbench.datasets.facts import dataset_facts
 from adbench.datasets.parameters import describe_field
 from adbench.datasets.registry import dataset_class
 from adbench.orchestrator.plan import Plan
+from adbench.orchestrator.request import Budget
 from adbench.reports.schema import Card
 
 PRESETS = "presets by budget and modality"
-_BUDGETS, _MODALITIES = ("smoke", "quick", "full"), ("industrial", "medical")
+_BUDGETS: tuple[Budget, ...] = get_args(Budget)
+_MODALITIES: tuple[Modality, ...] = get_args(Modality)
 
 
 def cards_of(plan: Plan) -> tuple[Card, ...]:

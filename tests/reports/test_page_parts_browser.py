@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,7 @@ def search(store: ResultStore, name: str, objectives: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def page(
-    tmp_path_factory: pytest.TempPathFactory,
-    make_result: Callable[..., RunResult],
-    make_search: Callable[..., SearchRecord],
-) -> Path:
+def page(tmp_path_factory: pytest.TempPathFactory, make_result: Callable[..., RunResult]) -> Path:
     store = ResultStore(tmp_path_factory.mktemp("store") / "out")
     store.prepare()
     for dataset in ("elpv", "visa"):
@@ -68,22 +65,36 @@ def page(
         store.append(make_result(method="kist", dataset="elpv", category="a", seed=seed, metrics=metrics, **tuned))
     search(store, "one", 1)
     search(store, "two", 2)
-    done = {"budget": "smoke", "complete": 12, "trials": 12, "setting": {"gamma": 0.9}}
-    store.write_search(make_search(sweep_id="one", **done))
-    store.write_search(make_search(sweep_id="two", objective=("a", "b"), data=("visa/a",), **done))
-    store.write_search(make_search(sweep_id="without-trials", **done))
-    cards = tuple(
-        Card(
-            kind=kind,
-            name=name,
-            facts=(("summary", f"what {name} is {HOSTILE}"),),
-            text="Rebuilt from the paper.",
-            head=("parameter", "default"),
-            rows=(("gamma", "0.3"),),
-        )
-        for kind, name in (("method", "kist"), ("dataset", "elpv"))
+    one = SearchRecord(
+        sweep_id="one",
+        suite="q",
+        method="kist",
+        data=("elpv/a",),
+        budget="smoke",
+        objective=("val_image_auroc",),
+        sampler="tpe",
+        scheduler="asha",
+        trials=12,
+        complete=12,
+        stopped=0,
+        failed=0,
+        lane_seconds=5400.0,
+        best=(0.9,),
+        setting={"gamma": 0.9},
     )
-    store.write_plan(SuitePlan(name="q", title="Q", rank_by="image_auroc", cells=(), cards=cards))  # type: ignore[arg-type]
+    store.write_search(one)
+    store.write_search(replace(one, sweep_id="two", objective=("a", "b"), best=(0.9, 0.8), data=("visa/a",)))
+    store.write_search(replace(one, sweep_id="without-trials"))
+    about = Card(
+        kind="method",
+        name="kist",
+        facts=(("summary", f"what it is {HOSTILE}"),),
+        text="Rebuilt from the paper.",
+        head=("parameter", "default"),
+        rows=(("gamma", "0.3"),),
+    )
+    cards = (about, replace(about, kind="dataset", name="elpv"))
+    store.write_plan(SuitePlan(name="q", title="Q", rank_by="image_auroc", cells=(), cards=cards))
     return render_page(store)
 
 
@@ -125,10 +136,9 @@ def options(driver: Any, name: str) -> list[str]:
 
 
 def drawn(driver: Any, place: str) -> int:
-    """How many marks, bars and lines the figures within an element have."""
-    script = (
-        "return document.querySelector(arguments[0]).querySelectorAll('.points path, .bars path, .js-line').length"
-    )
+    """How many marks, bars and lines the figures within an element have, legends apart."""
+    marks = ", ".join(f".cartesianlayer {mark}" for mark in (".points path", ".js-line"))
+    script = f"return document.querySelector(arguments[0]).querySelectorAll('{marks}').length"
     return int(driver.execute_script(script, place))
 
 
@@ -139,18 +149,19 @@ def titles(driver: Any) -> list[str]:
 def test_sweeps_are_drawn_and_chosen(driver: Any) -> None:
     assert options(driver, "sweep") == ["one", "two", "without-trials"]
     single = ["Optimisation history", "Importance of the parameters", "Parallel coordinates", "Slices"]
-    assert titles(driver) == [single[0], *single[2:]] or titles(driver) == single
+    assert titles(driver) == single
     assert drawn(driver, "#sweep-figures") > 24
     text = driver.find_element(By.ID, "search").text
     assert "12 complete" in text and "1.5 h of lanes" in text
-    assert "Image AUROC: tuning helped, on the same 3 cells" in driver.find_element(By.ID, "sweep-gains").text
+    gains = driver.find_element(By.ID, "sweep-gains").text
+    assert "tuned and default cannot be told apart on the same 3 cells" in gains and "+25.0" in gains
     choose(driver, "sweep", "two")
     assert titles(driver)[0] == "Pareto front: a and b"
     assert options(driver, "sweep-objective") == ["a", "b"]
     before = driver.find_element(By.ID, "sweep-figures").text
     choose(driver, "sweep-objective", "b")
     assert driver.find_element(By.ID, "sweep-figures").text != before
-    assert "nothing to compare" not in driver.find_element(By.ID, "sweep-gains").text
+    assert "nothing to compare" in driver.find_element(By.ID, "sweep-gains").text
     choose(driver, "sweep", "without-trials")
     assert "are not in sweeps/optuna.journal" in driver.find_element(By.ID, "sweep-problem").text
     assert titles(driver) == []
@@ -183,7 +194,7 @@ def test_cards_open_and_close_by_keyboard(driver: Any) -> None:
     opener = driver.find_element(By.CSS_SELECTOR, "#headline tbody .link")
     opener.send_keys(Keys.ENTER)
     assert card.is_displayed() and focus(driver).get_attribute("id") == "card-title"
-    assert f"what kist is {HOSTILE}" in card.text and "Rebuilt from the paper." in card.text and "gamma" in card.text
+    assert f"what it is {HOSTILE}" in card.text and "Rebuilt from the paper." in card.text and "gamma" in card.text
     focus(driver).send_keys(Keys.ESCAPE)
     assert not card.is_displayed() and focus(driver) == opener
     run = driver.find_element(By.CSS_SELECTOR, "#run-table .link")
