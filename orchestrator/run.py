@@ -19,6 +19,7 @@ from adbench.datasets.cache import default_cache_dir
 from adbench.datasets.errors import RequestError
 from adbench.datasets.registry import dataset_class
 from adbench.datasets.splits import SPLIT_COLUMNS
+from adbench.orchestrator.cards import cards_of
 from adbench.orchestrator.cell import Cell
 from adbench.orchestrator.display import Style, Tally, format_seconds, make_display
 from adbench.orchestrator.errors import RunAbortedError
@@ -283,6 +284,7 @@ def _suite_plan(plan: Plan) -> SuitePlan:
             for reference in request.references
         ),
         missing=missing_datasets(plan),
+        cards=cards_of(plan),
     )
 
 

@@ -9,9 +9,8 @@ import yaml
 
 from adbench.benchmark_suites.suites import UnknownSuiteError, read_suite, suite_names
 from adbench.datasets.errors import RequestError, unknown_name
-from adbench.datasets.facts import dataset_facts
-from adbench.datasets.parameters import describe_field
 from adbench.datasets.registry import dataset_class, open_dataset
+from adbench.orchestrator.cards import PRESETS, dataset_card, method_card, spelled_categories
 from adbench.orchestrator.cell import training_of
 from adbench.orchestrator.keys import dataset_root, plain_keys, results_folder
 from adbench.orchestrator.listing import render_table
@@ -100,70 +99,25 @@ def outcome_json(outcome: Outcome) -> str:
 
 
 def _method(name: str) -> str:
-    from adbench.methods.base import Choice, Search
-    from adbench.methods.registry import method_class, method_entry
-
-    entry, kind = method_entry(name), method_class(name)
-    rows = []
-    for key, field in kind.config_class.model_fields.items():
-        ranges = [item for item in field.metadata if isinstance(item, Search | Choice)]
-        default = entry.fixed.get(key, field.default)
-        shown = f"{_value(default)} (fixed)" if key in entry.fixed else _value(default)
-        rows.append((key, shown, describe_field(field), _range(ranges), field.description or ""))
-    table = render_table(("parameter", "default", "allowed", "searched", "meaning"), rows)
-    has_presets = any(kind.config_class.preset("smoke", modality) for modality in ("industrial", "medical"))
-    presets = [
-        f"  {budget:6} {modality:10} "
-        + ", ".join(f"{k}={v}" for k, v in kind.config_class.preset(budget, modality).items() if k not in entry.fixed)
-        for budget in ("smoke", "quick", "full")
-        for modality in ("industrial", "medical")
-    ]
-    module = __import__(kind.__module__, fromlist=["__doc__"])
-    head = [
-        f"{name}: {entry.summary}",
-        f"paper: {kind.paper}",
-        f"version: {kind.version}",
-        "",
-        module.__doc__ or "",
-    ]
-    return "\n".join([*head, table, *(["", "presets by budget and modality:", *presets] if has_presets else [])])
-
-
-def _range(ranges: list[Any]) -> str:
-    from adbench.methods.base import Search
-
-    if not ranges:
-        return "-"
-    found = ranges[0]
-    condition = f", if {found.only_if[0]} is {' or '.join(map(str, found.only_if[1]))}" if found.only_if else ""
-    if isinstance(found, Search):
-        return f"{found.low:g} .. {found.high:g}" + (" (log)" if found.log else "") + condition
-    return ", ".join(map(str, found.values)) + condition
+    card = method_card(name)
+    facts = dict(card.facts)
+    head = [f"{name}: {facts['summary']}", f"paper: {facts['paper']}", f"version: {facts['version']}", "", card.text]
+    presets = [f"  {line}" for line in facts.get(PRESETS, "").splitlines()]
+    return "\n".join([*head, render_table(card.head, card.rows), *(["", f"{PRESETS}:", *presets] if presets else [])])
 
 
 def _dataset(name: str) -> str:
     kind = dataset_class(name)
-    fields = kind.config_class.model_fields
-    rows = [
-        (f"dataset.{key}", _value(field.default), describe_field(field), field.description or "")
-        for key, field in fields.items()
-    ]
-    parameters = render_table(("parameter", "default", "allowed", "meaning"), rows)
     try:
-        prepared = "root" in fields and kind.record.home != "-"
+        prepared = "root" in kind.config_class.model_fields and kind.record.home != "-"
         dataset = open_dataset(name, {"root": str(dataset_root(name, None, None))} if prepared else {})
-        categories = ", ".join(f"{name} ({dataset.modality(name)})" for name in dataset.categories())
+        categories = spelled_categories([(one, dataset.modality(one)) for one in dataset.categories()])
     except RequestError as error:
         categories = error.problem
-    facts = [*dataset_facts(kind), ("categories", categories)]
-    width = max(len(label) for label, _ in facts)
-    lines = [f"{label:{width}}  {text}" for label, text in facts]
-    return "\n".join([name, *lines, "", parameters])
-
-
-def _value(default: Any) -> str:
-    """A default as one would write it on the command line."""
-    return default if isinstance(default, str) else json.dumps(default)
+    card = dataset_card(name, categories)
+    width = max(len(label) for label, _ in card.facts)
+    lines = [f"{label:{width}}  {text}" for label, text in card.facts]
+    return "\n".join([name, *lines, "", render_table(card.head, card.rows)])
 
 
 def _suite(name: str) -> str:

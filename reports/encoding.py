@@ -21,6 +21,7 @@ from adbench.reports.schema import (
     METRIC_COLUMNS,
     RUNS_SCHEMA,
     VAL_METRIC_COLUMNS,
+    Card,
     EvalSplit,
     Gallery,
     GalleryCase,
@@ -215,8 +216,33 @@ def load_plan(data: bytes) -> SuitePlan:
         "cells": _each(PlannedCell, parsed["cells"]),
         "published": _each(PublishedValue, parsed.get("published", [])),  # plans of earlier versions have none
         "missing": _each(MissingDataset, parsed.get("missing", [])),
+        "cards": tuple(map(_card, parsed.get("cards", []))),
     }
     return _checked(SuitePlan, {**parsed, **lists})
+
+
+def _card(found: Any) -> Card:
+    """A card, if it is one: only texts, and every row as long as the table is wide."""
+    try:
+        own: dict[str, Any] = {
+            **{name: _words([found[name]])[0] for name in ("kind", "name", "text")},
+            "facts": tuple(_words(fact, 2) for fact in found["facts"]),
+            "head": _words(found["head"]),
+            "rows": tuple(_words(row, len(found["head"])) for row in found["rows"]),
+        }
+    except (TypeError, KeyError) as error:
+        raise ValueError("This is no card.") from error
+    return Card(**own)
+
+
+def _words(found: Any, count: int | None = None) -> tuple[str, ...]:
+    if (
+        not isinstance(found, list)
+        or not all(isinstance(one, str) for one in found)
+        or count not in (None, len(found))
+    ):
+        raise ValueError(f"{found!r} is no list of {count or 'some'} texts.")
+    return tuple(map(_text, found))
 
 
 def search_bytes(search: SearchRecord) -> bytes:

@@ -23,6 +23,8 @@ Figure = dict[str, Any]
 _ROW = 30  # pixels of a heat map's row
 _LONGEST = 30  # characters of a label on an axis
 FRONT, OTHER = "#d97706", "#4a90d9"  # distinct in hue and lightness for all common kinds of colour vision
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # of lines; Okabe and Ito (2008)
+DASHES = ("solid", "dash", "dot", "dashdot")
 _MARKS = {"failed": "✕", "missing": "·", "undefined": "–"}
 
 
@@ -166,7 +168,7 @@ def _axis(labels: list[str], side: str) -> dict[str, Any]:
     }
 
 
-def _log_axis(values: statistics.Floats) -> dict[str, Any]:
+def log_axis(values: statistics.Floats) -> dict[str, Any]:
     """A logarithmic axis with whole numbers at 1, 2 and 5, where Plotly's own shorten 20 to 2."""
     powers = range(math.floor(math.log10(values.min())), math.ceil(math.log10(values.max())) + 1)
     ticks = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
@@ -232,7 +234,7 @@ def cost_scatter(found: Sorted, part: Slice, metric: str, cost: str) -> Figure |
         "layout": {
             "height": 430,
             "margin": {"l": 10, "r": 30, "t": 30, "b": 10},
-            "xaxis": {"title": {"text": COSTS[cost]}, "automargin": True, **(_log_axis(x) if wide else {})},
+            "xaxis": {"title": {"text": COSTS[cost]}, "automargin": True, **(log_axis(x) if wide else {})},
             "yaxis": {
                 "title": {"text": f"{plain(METRICS[metric].title)} (%)"},
                 "automargin": True,

@@ -161,7 +161,7 @@ function spanOf(column) {
 
 function methodName(entry) {
   const { method, settings, selection, versions, search } = model.entries[entry];
-  const cell = el("th", { scope: "row" }, method);
+  const cell = el("th", { scope: "row" }, cardButton("method", method));
   if (settings) cell.append(el("span", { className: "sub wrap", textContent: settings }));
   if (selection !== "none") cell.append(el("span", { className: `chip ${selection}`, textContent: `tuned on ${selection}` }));
   if (search) cell.append(el("span", { className: "sub", textContent: search }));
@@ -319,10 +319,14 @@ async function start() {
   byId("headline-csv").addEventListener("click", headlineCsv);
   byId("difference-csv").addEventListener("click", differenceCsv);
   byId("runs-csv").addEventListener("click", runsCsv);
+  startRoc();
+  startSearch();
+  startCurves();
   startPrint();
   await unpack();
   draw();
   startScroll();
+  startCards();
   root.dataset.ready = "true";
 }
 

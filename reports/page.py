@@ -22,12 +22,15 @@ from plotly.offline import get_plotlyjs
 from adbench.benchmark_suites.metrics import METRICS
 from adbench.reports import figures, intervals, significance, statistics
 from adbench.reports.coverage import build_coverage
+from adbench.reports.curves import build_curves
 from adbench.reports.figures_ranks import MOST_METHODS, rank_diagram
 from adbench.reports.files import LocalFolder
 from adbench.reports.gallery import COLOUR_MAP, GalleryView, build_gallery
 from adbench.reports.leaderboard import Aggregate, Leaderboard, Slice, build_leaderboard, rows_of_suite
+from adbench.reports.roc import build_rocs
 from adbench.reports.schema import COSTS, METRIC_COLUMNS, VAL_METRIC_COLUMNS
 from adbench.reports.store import ResultStore
+from adbench.reports.sweeps import build_sweeps
 from adbench.reports.watched import announce
 
 PAGE = "report/index.html"
@@ -45,8 +48,17 @@ MOST_TABLE_BYTES = 1_100_000  # of the compressed run table, before base64
 _SAMPLE = 1000  # rows from which the size of all is guessed
 
 _FOLDER = Path(__file__).parent
-# the last one starts the page
-_SCRIPTS = ("page_figures.js", "page_difference.js", "page_runs.js", "page_watch.js", "page.js")
+_SCRIPTS = (
+    "page_figures.js",
+    "page_difference.js",
+    "page_runs.js",
+    "page_cards.js",
+    "page_roc.js",
+    "page_search.js",
+    "page_curves.js",
+    "page_watch.js",
+    "page.js",
+)  # the last one starts the page
 
 
 def render_page(store: ResultStore, suite: str | None = None, *, watched: bool = False) -> Path:
@@ -57,9 +69,10 @@ def render_page(store: ResultStore, suite: str | None = None, *, watched: bool =
     there too, and the path returned is that of a copy on this machine. Raises StoreError if that fails.
     A ``watched`` page looks for a newer one.
     """
-    board = read_leaderboard(store, suite)
-    page = render(board, build_gallery(board, store.gallery), watched=watched).encode()
+    board, images = _read(store, suite)
     folder = store.folder
+    parts = {"sweeps": build_sweeps(board, folder, images), "rocs": asdict(build_rocs(board, images))}
+    page = render(board, build_gallery(board, store.gallery), parts, watched=watched).encode()
     with folder.explained("write to the results folder"):
         folder.make("report")
         folder.write(PAGE, page)
@@ -74,18 +87,26 @@ def render_page(store: ResultStore, suite: str | None = None, *, watched: bool =
 
 def read_leaderboard(store: ResultStore, suite: str | None = None) -> Leaderboard:
     """The leaderboard of the store's runs, or of one suite's."""
+    return _read(store, suite)[0]
+
+
+def _read(store: ResultStore, suite: str | None) -> tuple[Leaderboard, pd.DataFrame]:
+    """The leaderboard, and the images' scores that it was made from."""
     runs = store.runs()
     plans = tuple(plan for name, plan in store.plans().items() if suite in (None, name))
     if suite is not None:
         runs = rows_of_suite(runs, suite, plans)
     images = store.images(runs.loc[runs["status"] == "ok", "run_id"].tolist())
-    return build_leaderboard(
+    board = build_leaderboard(
         runs, images, suite=suite, plans=plans, searches=store.searches(), created=datetime.now(UTC)
     )
+    return board, images
 
 
-def render(board: Leaderboard, gallery: GalleryView, *, watched: bool = False) -> str:
-    """The page as HTML text."""
+def render(
+    board: Leaderboard, gallery: GalleryView, parts: Mapping[str, Any] | None = None, *, watched: bool = False
+) -> str:
+    """The page as HTML text. ``parts``: by name, what sections draw that need more than the board; packed."""
     table, n_rows = _run_table(board)
     script = _script()
     libraries = _plotly()
@@ -111,6 +132,9 @@ def render(board: Leaderboard, gallery: GalleryView, *, watched: bool = False) -
                 "figures": _figures(board),
                 "comparisons": [_comparisons(part) for part in board.slices],
                 "intervals": _cell_intervals(board),
+                "curves": build_curves(board),
+                "cards": {f"{card.kind} {card.name}": asdict(card) for plan in board.plans for card in plan.cards},
+                **(parts or {}),
             }
         ),
         style=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),

@@ -23,9 +23,11 @@ function plot(id, figure, empty) {
     font: { family: "system-ui, -apple-system, Segoe UI, Roboto, Helvetica, Arial, sans-serif", size: 12, color: text },
     modebar: { bgcolor: "rgba(0,0,0,0)", color: soft, activecolor: text },
     hoverlabel: { bgcolor: panel, bordercolor: soft, font: { color: text } },
-    xaxis: { ...axis, ...figure.layout.xaxis },
-    yaxis: { ...axis, ...figure.layout.yaxis },
   };
+  // a figure of several plots has xaxis2 and so on
+  for (const name of ["xaxis", "yaxis", ...Object.keys(figure.layout).filter((key) => /^[xy]axis\d/.test(key))]) {
+    layout[name] = { ...axis, ...figure.layout[name] };
+  }
   const png = {
     name: "png", title: "Download as PNG", icon: Plotly.Icons["camera-retro"],
     click: (graph) => Plotly.downloadImage(graph, { format: "png", scale: 2, filename: `adbench-${id}` }),
@@ -72,6 +74,9 @@ function drawFigures() {
   const scatter = figures.cost[state.metric]?.[state.cost];
   byId("cost-caption").textContent = scatter?.conclusion ?? "";
   plot("scatter", scatter, `No compared method has both ${title} and ${model.costs[state.cost]}.`);
+  drawRoc();
+  drawSearch();
+  drawCurves();
 }
 
 function drawCosts() {

@@ -79,20 +79,6 @@ function drawDetails() {
 
 // Run table
 
-function record(row) {
-  const runs = packed.runs.columns;
-  const code = new Set(["params", "dataset_params", "command", "error", "dataset_fingerprint", "split_hash", "git_commit", "run_id"]);
-  const list = el("dl");
-  const empty = [];
-  for (const [name, values] of Object.entries(runs)) {
-    if (name === "entry" || name === "place") continue;
-    if (values[row] === null) empty.push(name);
-    else list.append(el("dt", { textContent: name }), el("dd", { textContent: String(values[row]), className: code.has(name) ? "code" : "" }));
-  }
-  if (empty.length) list.append(el("dt", { textContent: "undefined" }), el("dd", { textContent: empty.join(", ") }));
-  return el("tr", { className: "record" }, el("td", { colSpan: 9 }, list));
-}
-
 const STANDINGS = { trial: "search trial", older: "older data or metric", repeated: "superseded" };
 
 function runRow(row) {
@@ -101,8 +87,9 @@ function runRow(row) {
   const method = el("td", {}, runs.method[row]);
   if (runs.selection[row] === "test") method.append(" ", el("span", { className: "chip test", textContent: "tuned on test" }));
   if (runs.standing[row] !== "current") method.append(" ", el("span", { className: "chip", textContent: STANDINGS[runs.standing[row]] }));
-  const button = el("button", { type: "button", className: "link", textContent: "details", "aria-expanded": "false" });
-  const line = el("tr", {},
+  const button = el("button", { type: "button", className: "link", textContent: "details", "aria-haspopup": "dialog", onclick: () => openRun(runs.run_id[row]) });
+  button.append(el("span", { className: "hidden", textContent: ` of run ${runs.run_id[row]}` }));
+  return el("tr", {},
     el("td", {}, el("span", { className: `chip ${runs.status[row] === "ok" ? "ok" : "failed"}`, textContent: runs.status[row] })),
     method,
     el("td", { textContent: model.categories[runs.place[row]]?.label ?? `${runs.dataset[row]}/${runs.category[row]}` }),
@@ -112,13 +99,6 @@ function runRow(row) {
     el("td", { textContent: amount(runs.fit_seconds[row]) }),
     el("td", { textContent: runs.finished_at[row].slice(0, 16).replace("T", " ") }),
     el("td", {}, button));
-  button.addEventListener("click", () => {
-    const open = button.getAttribute("aria-expanded") === "true";
-    button.setAttribute("aria-expanded", String(!open));
-    if (open) line.nextSibling.remove();
-    else line.after(record(row));
-  });
-  return line;
 }
 
 let haystacks = null;

@@ -199,6 +199,21 @@ class MissingDataset:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Card:
+    """What is known of a method or a dataset, in words.
+
+    ``facts`` are labels with their texts, ``text`` says more, ``head`` and ``rows`` are the table of parameters.
+    """
+
+    kind: Literal["method", "dataset"]
+    name: str
+    facts: tuple[tuple[str, str], ...]
+    text: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class SuitePlan:
     """What a suite asked for when it was last run. ``rank_by`` is the metric it ranks methods by."""
 
@@ -208,6 +223,7 @@ class SuitePlan:
     cells: tuple[PlannedCell, ...]
     published: tuple[PublishedValue, ...] = ()
     missing: tuple[MissingDataset, ...] = ()
+    cards: tuple[Card, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

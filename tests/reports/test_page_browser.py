@@ -266,8 +266,11 @@ def test_run_table_is_searched_and_shows_full_records(driver: Any) -> None:
     search.send_keys("recon failed")
     assert driver.find_element(By.ID, "run-count").text.startswith("1 run found")
     driver.find_element(By.CSS_SELECTOR, "#run-table .link").click()
-    assert "dataset_fingerprint" in driver.find_element(By.CSS_SELECTOR, "#run-table .record").text
-    assert ENDING + HOSTILE in driver.find_element(By.CSS_SELECTOR, "#run-table .record").text
+    card = driver.find_element(By.ID, "card")
+    assert "dataset_fingerprint" in card.text
+    assert ENDING + HOSTILE in card.text
+    driver.find_element(By.ID, "card-close").click()
+    assert not card.is_displayed()
     search.send_keys(Keys.CONTROL, "a")
     search.send_keys(Keys.DELETE)
 

@@ -25,6 +25,7 @@ from adbench.reports.schema import (
     HISTORY_SCHEMA,
     IMAGES_SCHEMA,
     RUNS_SCHEMA,
+    Card,
     EvalSplit,
     ImageScores,
     MissingDataset,
@@ -404,14 +405,32 @@ PUBLISHED = PublishedValue(
 MISSING = MissingDataset(name="visa", title="VisA", home="https://x", licence="CC BY 4.0")
 
 
-def test_plan_keeps_published_values_and_missing_datasets(store: ResultStore) -> None:
-    written = plan(published=(PUBLISHED, dataclasses.replace(PUBLISHED, category="mono")), missing=(MISSING,))
+CARD = Card(
+    kind="method", name="m", facts=(("paper", "Ä"),), text="t", head=("a", "b"), rows=(("1", "2"), ("3", "4"))
+)
+
+
+def test_plan_keeps_published_values_missing_datasets_and_cards(store: ResultStore) -> None:
+    both = (PUBLISHED, dataclasses.replace(PUBLISHED, category="mono"))
+    written = plan(published=both, missing=(MISSING,), cards=(CARD,))
     store.write_plan(written)
     assert store.plans() == {"a/b ö": written}
 
 
-def test_plan_of_an_earlier_version_has_neither(local: ResultStore) -> None:
-    local.write_plan(plan("x", published=(PUBLISHED,), missing=(MISSING,)))
+@pytest.mark.parametrize(
+    "damage", [{"rows": [["1"]]}, {"rows": None}, {"head": [1, 2]}, {"facts": [["one"]]}, {"text": None}]
+)
+def test_plan_with_a_damaged_card_is_none(local: ResultStore, damage: dict[str, Any]) -> None:
+    local.write_plan(plan("x", cards=(CARD,)))
+    path = Path(local.out) / "suites" / "x.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["cards"][0] |= damage
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert local.plans() == {}
+
+
+def test_plan_of_an_earlier_version_has_none_of_these(local: ResultStore) -> None:
+    local.write_plan(plan("x", published=(PUBLISHED,), missing=(MISSING,), cards=(CARD,)))
     path = Path(local.out) / "suites" / "x.json"
     content = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(

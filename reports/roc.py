@@ -1,0 +1,113 @@
+"""ROC curves of single categories, from the stored scores of test images."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from adbench.reports.figures import COLOURS, DASHES, Figure, plain
+from adbench.reports.leaderboard import Leaderboard
+
+RESOLUTION = 1 / 1000  # of the axes; finer steps cannot be seen
+MOST_POINTS = 60_000  # of all curves of the page
+
+
+@dataclass(frozen=True)
+class RocCurves:
+    """``figures``: budget -> place -> figure. ``left_out``: categories for which the page has no room."""
+
+    figures: dict[str, dict[int, Figure]]
+    left_out: int
+
+
+def roc_corners(
+    labels: NDArray[np.int64], scores: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Counts of false and true positives at the corners of the ROC curve, from (0, 0) to all images.
+
+    Equal scores are one step. Points on the line between their neighbours are left out, and so are those within
+    RESOLUTION, on both axes, of the last one that is kept.
+    """
+    order = np.argsort(-scores, kind="stable")
+    last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))  # of each run of equal scores
+    true = np.concatenate([[0], np.cumsum(labels[order])[last]])
+    false = np.concatenate([[0], 1 + last]) - true
+    dx, dy = np.diff(false), np.diff(true)
+    corner = np.concatenate([[True], dx[:-1] * dy[1:] != dx[1:] * dy[:-1], [True]])
+    false, true = false[corner], true[corner]
+    kept = [0]
+    for index in range(1, len(false) - 1):
+        x, y = (false[index] - false[kept[-1]]) / false[-1], (true[index] - true[kept[-1]]) / true[-1]
+        if max(x, y) > RESOLUTION:
+            kept.append(index)
+    kept.append(len(false) - 1)
+    return false[kept], true[kept]
+
+
+def build_rocs(board: Leaderboard, images: pd.DataFrame) -> RocCurves:
+    """A figure of each budget and category, with a curve of each entry: of its lowest seed that has image scores."""
+    runs = board.sorted.current
+    runs = runs[(runs["status"] == "ok") & runs["run_id"].isin(images["run_id"].unique())]
+    runs = runs.sort_values(["seed"], kind="stable").drop_duplicates(["budget", "place", "entry"])
+    own = images[(images["split"] == "test") & images["run_id"].isin(runs["run_id"])]
+    scores = {str(run_id): table for run_id, table in own.groupby("run_id")}
+    found = RocCurves({}, 0)
+    room, left_out = MOST_POINTS, 0
+    for (budget, place), rows in runs.sort_values("entry").groupby(["budget", "place"]):
+        traces = [
+            trace
+            for run_id, entry, seed in rows[["run_id", "entry", "seed"]].itertuples(index=False, name=None)
+            if run_id in scores and (trace := _trace(board, int(entry), int(seed), scores[run_id])) is not None
+        ]
+        room -= sum(len(trace["x"]) for trace in traces)
+        if room < 0:
+            left_out += 1
+        elif traces:
+            found.figures.setdefault(str(budget), {})[int(str(place))] = {
+                "data": [*traces, _CHANCE],
+                "layout": _LAYOUT,
+            }
+    return RocCurves(found.figures, left_out)
+
+
+def _trace(board: Leaderboard, entry: int, seed: int, images: pd.DataFrame) -> Figure | None:
+    """None where only normal or only anomalous images have scores."""
+    labels = images["label"].to_numpy(dtype=np.int64)
+    if labels.min() == labels.max():
+        return None
+    false, true = roc_corners(labels, images["score"].to_numpy(dtype=np.float64))
+    name = f"{board.entries[entry].label}, seed {seed}"
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": plain(name, 40),
+        "x": (false / false[-1]).round(5).tolist(),
+        "y": (true / true[-1]).round(5).tolist(),
+        "hovertemplate": f"{plain(name)}<br>%{{y:.1%}} found at %{{x:.1%}} false alarms<extra></extra>",
+        "line": {"color": COLOURS[entry % len(COLOURS)], "dash": DASHES[entry // len(COLOURS) % len(DASHES)]},
+    }
+
+
+_CHANCE: Figure = {
+    "type": "scatter",
+    "mode": "lines",
+    "name": "chance",
+    "x": [0, 1],
+    "y": [0, 1],
+    "hoverinfo": "skip",
+    "line": {"color": "#8a94a0", "dash": "dot", "width": 1},
+}
+_LAYOUT: Figure = {
+    "height": 430,
+    "margin": {"l": 10, "r": 20, "t": 30, "b": 10},
+    "xaxis": {
+        "title": {"text": "False positive rate"},
+        "range": [-0.01, 1.01],
+        "automargin": True,
+        "zeroline": False,
+    },
+    "yaxis": {"title": {"text": "True positive rate"}, "range": [-0.01, 1.01], "automargin": True, "zeroline": False},
+    "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+    "showlegend": True,
+}

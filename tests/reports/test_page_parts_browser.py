@@ -1,0 +1,219 @@
+"""Search, curves, ROC and cards in a real browser: drawn without a message, chosen by selects, opened by keyboard."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
+
+from adbench.reports.page import render_page
+from adbench.reports.schema import Card, RunResult, SearchRecord, SuitePlan
+from adbench.reports.store import ResultStore
+from adbench.reports.studies import JOURNAL
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+DRIVER = shutil.which("chromedriver")
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed (looked on PATH)"),
+    pytest.mark.skipif(DRIVER is None, reason="no chromedriver is installed (looked on PATH)"),
+]
+
+
+def search(store: ResultStore, name: str, objectives: int) -> None:
+    journal = Path(store.out) / JOURNAL
+    journal.parent.mkdir(exist_ok=True)
+    study = optuna.create_study(
+        storage=JournalStorage(JournalFileBackend(str(journal))),
+        study_name=name,
+        sampler=optuna.samplers.RandomSampler(seed=0),
+        directions=[StudyDirection.MAXIMIZE] * objectives,
+    )
+    study.optimize(
+        lambda trial: (trial.suggest_float("rate", 0.1, 1), trial.suggest_int("depth", 1, 4))[:objectives],
+        n_trials=12,
+    )
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory, make_result: Callable[..., RunResult]) -> Path:
+    store = ResultStore(tmp_path_factory.mktemp("store") / "out")
+    store.prepare()
+    for dataset in ("elpv", "visa"):
+        for gamma in (0.1, 0.5):
+            for seed in range(3):
+                own = {"method": "kist", "dataset": dataset, "seed": seed, "category": "a", "gallery": None}
+                metrics = {"image_auroc": 0.6 + gamma / 10 + seed / 50}
+                store.append(make_result(**own, params=json.dumps({"gamma": gamma}), metrics=metrics))
+    for seed in range(3):
+        tuned = {"sweep_id": "one", "selection": "val", "params": '{"gamma":0.9}', "gallery": None}
+        metrics = {"image_auroc": 0.9 + seed / 50}
+        store.append(make_result(method="kist", dataset="elpv", category="a", seed=seed, metrics=metrics, **tuned))
+    search(store, "one", 1)
+    search(store, "two", 2)
+    one = SearchRecord(
+        sweep_id="one",
+        suite="q",
+        method="kist",
+        data=("elpv/a",),
+        budget="smoke",
+        objective=("val_image_auroc",),
+        sampler="tpe",
+        scheduler="asha",
+        trials=12,
+        complete=12,
+        stopped=0,
+        failed=0,
+        lane_seconds=5400.0,
+        best=(0.9,),
+        setting={"gamma": 0.9},
+    )
+    store.write_search(one)
+    store.write_search(replace(one, sweep_id="two", objective=("a", "b"), best=(0.9, 0.8), data=("visa/a",)))
+    store.write_search(replace(one, sweep_id="without-trials"))
+    about = Card(
+        kind="method",
+        name="kist",
+        facts=(("summary", f"what it is {HOSTILE}"),),
+        text="Rebuilt from the paper.",
+        head=("parameter", "default"),
+        rows=(("gamma", "0.3"),),
+    )
+    cards = (about, replace(about, kind="dataset", name="elpv"))
+    store.write_plan(SuitePlan(name="q", title="Q", rank_by="image_auroc", cells=(), cards=cards))
+    return render_page(store)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(BROWSER)
+    profile = tmp_path_factory.mktemp("browser")
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", f"--user-data-dir={profile}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
+    calm = {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]}
+    found.execute_cdp_cmd("Emulation.setEmulatedMedia", calm)
+    yield found
+    found.quit()
+
+
+def show(driver: Any, address: str) -> Any:
+    driver.get("about:blank")
+    driver.get(address)
+    ready = "return document.documentElement.dataset.ready"
+    WebDriverWait(driver, 60).until(lambda one: one.execute_script(ready) == "true")
+    return driver
+
+
+@pytest.fixture
+def driver(browser: Any, page: Path) -> Iterator[Any]:
+    yield show(browser, page.as_uri())
+    assert browser.get_log("browser") == []
+
+
+def choose(driver: Any, name: str, value: str) -> None:
+    Select(driver.find_element(By.ID, name)).select_by_value(value)
+
+
+def options(driver: Any, name: str) -> list[str]:
+    return [option.get_attribute("value") for option in Select(driver.find_element(By.ID, name)).options]
+
+
+def drawn(driver: Any, place: str) -> int:
+    """How many marks, bars and lines the figures within an element have, legends apart."""
+    marks = ", ".join(f".cartesianlayer {mark}" for mark in (".points path", ".js-line"))
+    script = f"return document.querySelector(arguments[0]).querySelectorAll('{marks}').length"
+    return int(driver.execute_script(script, place))
+
+
+def titles(driver: Any) -> list[str]:
+    return [node.text for node in driver.find_elements(By.CSS_SELECTOR, "#sweep-figures h3")]
+
+
+def test_sweeps_are_drawn_and_chosen(driver: Any) -> None:
+    assert options(driver, "sweep") == ["one", "two", "without-trials"]
+    single = ["Optimisation history", "Importance of the parameters", "Parallel coordinates", "Slices"]
+    assert titles(driver) == single
+    assert drawn(driver, "#sweep-figures") > 24
+    text = driver.find_element(By.ID, "search").text
+    assert "12 complete" in text and "1.5 h of lanes" in text
+    gains = driver.find_element(By.ID, "sweep-gains").text
+    assert "tuned and default cannot be told apart on the same 3 cells" in gains and "+25.0" in gains
+    choose(driver, "sweep", "two")
+    assert titles(driver)[0] == "Pareto front: a and b"
+    assert options(driver, "sweep-objective") == ["a", "b"]
+    before = driver.find_element(By.ID, "sweep-figures").text
+    choose(driver, "sweep-objective", "b")
+    assert driver.find_element(By.ID, "sweep-figures").text != before
+    assert "nothing to compare" in driver.find_element(By.ID, "sweep-gains").text
+    choose(driver, "sweep", "without-trials")
+    assert "are not in sweeps/optuna.journal" in driver.find_element(By.ID, "sweep-problem").text
+    assert titles(driver) == []
+    choose(driver, "dataset", "visa")
+    assert options(driver, "sweep") == ["two"]
+
+
+def test_curves_and_roc_follow_the_filters(driver: Any) -> None:
+    assert options(driver, "curve-parameter") == ["gamma"]
+    assert drawn(driver, "#curve") == 2 + 1  # two points and the line between them
+    assert "2 categories" in driver.find_element(By.ID, "curve-caption").text
+    assert drawn(driver, "#roc") == 4  # a curve of each row, and chance
+    assert len(options(driver, "roc-category")) == 2
+    before = driver.execute_script("return document.querySelector('#roc .js-line').getAttribute('d')")
+    choose(driver, "dataset", "visa")
+    assert "1 category" in driver.find_element(By.ID, "curve-caption").text
+    assert len(options(driver, "roc-category")) == 1
+    assert driver.execute_script("return document.querySelector('#roc .js-line').getAttribute('d')") != before
+    choose(driver, "metric", "image_auroc")
+    driver.find_element(By.ID, "theme").click()
+    assert drawn(driver, "#curve") == 3
+
+
+def focus(driver: Any) -> Any:
+    return driver.switch_to.active_element
+
+
+def test_cards_open_and_close_by_keyboard(driver: Any) -> None:
+    card = driver.find_element(By.ID, "card")
+    opener = driver.find_element(By.CSS_SELECTOR, "#headline tbody .link")
+    opener.send_keys(Keys.ENTER)
+    assert card.is_displayed() and focus(driver).get_attribute("id") == "card-title"
+    assert f"what it is {HOSTILE}" in card.text and "Rebuilt from the paper." in card.text and "gamma" in card.text
+    focus(driver).send_keys(Keys.ESCAPE)
+    assert not card.is_displayed() and focus(driver) == opener
+    run = driver.find_element(By.CSS_SELECTOR, "#run-table .link")
+    run.send_keys(Keys.SPACE)
+    assert card.is_displayed() and "adbench run suite=quickstart" in card.text
+    assert "#run=" in driver.current_url
+    driver.find_element(By.CSS_SELECTOR, "#card .link").send_keys(Keys.ENTER)
+    assert driver.find_element(By.ID, "card-title").text == "kist" and "#run=" not in driver.current_url
+    focus(driver).send_keys(Keys.ESCAPE)
+    assert not card.is_displayed() and focus(driver) == run
+
+
+def test_a_run_has_an_address(browser: Any, page: Path) -> None:
+    row = ResultStore(page.parents[1]).runs().iloc[-1]
+    show(browser, f"{page.as_uri()}#run={row['run_id']}")
+    card = browser.find_element(By.ID, "card")
+    assert card.is_displayed() and row["run_id"] in card.text and row["split_hash"] in card.text
+    browser.find_element(By.ID, "card-close").click()
+    assert not card.is_displayed() and "#" not in browser.current_url
+    show(browser, f"{page.as_uri()}#run=nowhere")
+    assert "does not hold that run" in browser.find_element(By.ID, "card").text
+    assert browser.get_log("browser") == []
