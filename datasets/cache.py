@@ -101,7 +101,7 @@ class Cache:
         try:
             began = time.monotonic()
             array = np.lib.format.open_memmap(building / _ARRAY, mode="w+", dtype=dtype, shape=shape)
-            _reserve(building / _ARRAY)
+            _reserve(building / _ARRAY, (building / _ARRAY).stat().st_size)
             fill(array)
             array.flush()
             entry = {"key": dict(key), "bytes": array.nbytes, "seconds": time.monotonic() - began}
@@ -254,6 +254,7 @@ class Draft:
             header = {"descr": np.lib.format.dtype_to_descr(np.dtype(self._dtype)), "fortran_order": False}
             np.lib.format.write_array_header_2_0(file, {**header, "shape": self._shape})
             self._start = file.tell()
+        _reserve(self._folder / _ARRAY, self._start + math.prod(self._shape) * np.dtype(self._dtype).itemsize)
 
 
 def _open(folder: Path) -> tuple[NDArray[Any], float]:
@@ -265,11 +266,11 @@ def _open(folder: Path) -> tuple[NDArray[Any], float]:
     return array, float(entry["seconds"])
 
 
-def _reserve(path: Path) -> None:
+def _reserve(path: Path, size: int) -> None:
     """Take the file's space now: on a full disk this raises OSError, writing to the memory map would kill us."""
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            os.posix_fallocate(file.fileno(), 0, size)
 
 
 def _digest(key: Mapping[str, Any], shape: tuple[int, ...], dtype: type[np.generic]) -> str:

@@ -46,6 +46,8 @@ RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 
 _Kept = TypeVar("_Kept", SuitePlan, SearchRecord)
 
+_NULLABLE = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
+
 
 @dataclass(frozen=True)
 class _Copy:
@@ -130,9 +132,10 @@ class ResultStore:
         return self._record(record, contents)
 
     def runs(self) -> pd.DataFrame:
-        """The runs table, one row per run, oldest first; undefined values are NA. Integers are Int64."""
+        """The runs table, one row per run, oldest first; undefined values are NA. Integers are Int64, truth
+        values boolean."""
         table = self._read("runs").sort_by([("started_at", "ascending"), ("run_id", "ascending")])
-        frame: pd.DataFrame = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+        frame: pd.DataFrame = table.to_pandas(types_mapper=_NULLABLE.get)
         # Never so in a folder that only this class wrote; files copied by hand may repeat a run.
         if frame["run_id"].duplicated().any():
             best = frame.sort_values("status", ascending=False, kind="stable").drop_duplicates("run_id")

@@ -101,6 +101,7 @@ def _make_result(**overrides: Any) -> RunResult:
         "n_labelled": 4,
         "n_val": 4,
         "n_test": 8,
+        "multi_class": False,
         "image_size": 64,
         "fit_seconds": float(rng.lognormal(2, 1)) if ok else None,
         "predict_ms_per_image": float(rng.lognormal(1, 1)) if ok else None,
