@@ -20,7 +20,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from adbench.benchmark_suites.metrics import METRICS
-from adbench.reports import figures, intervals, significance, statistics
+from adbench.reports import figures, intervals, significance
 from adbench.reports.coverage import build_coverage
 from adbench.reports.figures_ranks import MOST_METHODS, rank_diagram
 from adbench.reports.files import LocalFolder
@@ -88,7 +88,7 @@ def render(board: Leaderboard, gallery: GalleryView) -> str:
         counts=board.sorted.runs["status"].value_counts().to_dict(),
         newest=board.sorted.runs["finished_at"].max() if len(board.sorted.runs) else None,
         hardware=sorted(board.sorted.current["hardware"].dropna().unique()),
-        resamples=statistics.RESAMPLES,
+        resamples=board.resamples,
         fewest_seeds=intervals.FEWEST_SEEDS,
         n_rows=n_rows,
         colour_map=", ".join(f"rgb({r} {g} {b})" for r, g, b in COLOUR_MAP[::15].tolist()),
