@@ -7,7 +7,7 @@ const model = JSON.parse(byId("model").textContent);
 const state = { budget: model.budgets[0], modality: "", dataset: "", metric: model.rank_by, cost: "fit_seconds" };
 const sorting = { key: "rank", ascending: true };
 const PAGE_ROWS = 50;
-let packed = { runs: { count: 0, total: 0, columns: {} }, figures: [], comparisons: [], intervals: {} };
+let packed = { runs: { count: 0, total: 0, columns: {}, files: [] }, figures: [], comparisons: [], intervals: {}, views: {} };
 let shownRows = PAGE_ROWS;
 
 function el(tag, properties = {}, ...children) {
@@ -276,14 +276,9 @@ function startGallery() {
   for (const node of document.querySelectorAll("details.gallery")) node.addEventListener("toggle", () => node.open && show(node));
 }
 
-async function unpack() {
-  const bytes = Uint8Array.from(atob(byId("packed").textContent), (character) => character.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  packed = JSON.parse(await new Response(stream).text());
-}
-
 function draw() {
   chooseFilters();
+  loadView();
   drawScope();
   drawHeadline();
   drawFigures();
@@ -319,8 +314,9 @@ async function start() {
   byId("headline-csv").addEventListener("click", headlineCsv);
   byId("difference-csv").addEventListener("click", differenceCsv);
   byId("runs-csv").addEventListener("click", runsCsv);
+  byId("run-all").addEventListener("click", () => loadRuns());
   startPrint();
-  await unpack();
+  packed = await unpacked(byId("packed").textContent);
   draw();
   startScroll();
   root.dataset.ready = "true";

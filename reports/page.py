@@ -1,12 +1,9 @@
 """The leaderboard page: one HTML file that needs no network."""
 
 import base64
-import gzip
 import hashlib
 import json
-import math
 import tempfile
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -15,7 +12,6 @@ from typing import Any
 
 import jinja2
 import numpy as np
-import pandas as pd
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -23,10 +19,12 @@ from adbench.benchmark_suites.metrics import METRICS
 from adbench.reports import figures, intervals, significance
 from adbench.reports.coverage import build_coverage
 from adbench.reports.figures_ranks import MOST_METHODS, rank_diagram
-from adbench.reports.files import LocalFolder
+from adbench.reports.files import Folder, LocalFolder
 from adbench.reports.gallery import COLOUR_MAP, GalleryView, build_gallery
 from adbench.reports.leaderboard import Aggregate, Leaderboard, Slice, build_leaderboard, rows_of_suite
-from adbench.reports.schema import COSTS, METRIC_COLUMNS, VAL_METRIC_COLUMNS
+from adbench.reports.run_table import pack_runs, plain
+from adbench.reports.schema import COSTS
+from adbench.reports.side_files import SideFiles, packed, zipped
 from adbench.reports.store import ResultStore
 
 PAGE = "report/index.html"
@@ -40,11 +38,11 @@ DEFAULT_COLUMNS = (
     "spro_005",
 )
 MOST_PAIRED = 12  # methods in the table of all pairs
-MOST_TABLE_BYTES = 1_100_000  # of the compressed run table, before base64
-_SAMPLE = 1000  # rows from which the size of all is guessed
+MOST_VIEW_BYTES = 700_000  # of the compressed figures and comparisons, before base64
 
 _FOLDER = Path(__file__).parent
-_SCRIPTS = ("page_figures.js", "page_difference.js", "page_runs.js", "page.js")  # the last one starts the page
+# the last one starts the page
+_SCRIPTS = ("page_figures.js", "page_difference.js", "page_files.js", "page_runs.js", "page.js")
 
 
 def render_page(store: ResultStore, suite: str | None = None) -> Path:
@@ -62,21 +60,30 @@ def render_page(store: ResultStore, suite: str | None = None) -> Path:
     board = build_leaderboard(
         runs, images, suite=suite, plans=plans, searches=store.searches(), created=datetime.now(UTC)
     )
-    page = render(board, build_gallery(board, store.gallery)).encode()
+    beside = SideFiles()
+    page = render(board, build_gallery(board, store.gallery), beside).encode()
     folder = store.folder
     with folder.explained("write to the results folder"):
-        folder.make("report")
-        folder.write(PAGE, page)
+        _write(folder, page, beside)
     if isinstance(folder, LocalFolder):
         return folder.local / PAGE
-    copy = Path(tempfile.mkdtemp(prefix="adbench-report-")) / "index.html"
-    copy.write_bytes(page)
-    return copy
+    copy = LocalFolder("", Path(tempfile.mkdtemp(prefix="adbench-")))
+    _write(copy, page, beside)
+    return copy.local / PAGE
 
 
-def render(board: Leaderboard, gallery: GalleryView) -> str:
-    """The page as HTML text."""
-    table, n_rows = _run_table(board)
+def _write(folder: Folder, page: bytes, beside: SideFiles) -> None:
+    """Write a page and what lies beside it, such that a page in the folder always has its files."""
+    report = PAGE.split("/")[0]
+    folder.make(report)
+    beside.write(folder, report)
+    folder.write(PAGE, page)
+    beside.clear(folder, report)
+
+
+def render(board: Leaderboard, gallery: GalleryView, beside: SideFiles) -> str:
+    """The page as HTML text; what does not fit into it is added to ``beside``."""
+    runs = pack_runs(board, beside)
     script = _script()
     libraries = _plotly()
     return _template().render(
@@ -90,18 +97,13 @@ def render(board: Leaderboard, gallery: GalleryView) -> str:
         hardware=sorted(board.sorted.current["hardware"].dropna().unique()),
         resamples=board.resamples,
         fewest_seeds=intervals.FEWEST_SEEDS,
-        n_rows=n_rows,
+        runs=runs,
+        n_beside=sum(file["count"] for file in runs["files"]),
         colour_map=", ".join(f"rgb({r} {g} {b})" for r, g, b in COLOUR_MAP[::15].tolist()),
         model=_json(_model(board)),
         tiles=_json(gallery.tiles),
-        packed=_packed(
-            {
-                "runs": table,
-                "figures": _figures(board),
-                "comparisons": [_comparisons(part) for part in board.slices],
-                "intervals": _cell_intervals(board),
-            }
-        ),
+        packed=Markup(packed({"runs": runs, **_views(board, beside)})),
+        has_side_files=bool(beside.contents),
         style=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
         plotly=Markup(libraries),
         script=Markup(script),
@@ -151,16 +153,6 @@ def _json(value: Any) -> Markup:
     return Markup(text)
 
 
-def _gzip(value: Any) -> bytes:
-    text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-    return gzip.compress(text.encode("utf-8", "replace"), compresslevel=6, mtime=0)
-
-
-def _packed(value: Any) -> Markup:
-    """Gzipped JSON in base64: an alphabet without a character that HTML knows."""
-    return Markup(base64.b64encode(_gzip(value)).decode())
-
-
 def _model(board: Leaderboard) -> dict[str, Any]:
     """What the page's script displays; the keys are the script's."""
     return {
@@ -185,6 +177,41 @@ def _model(board: Leaderboard) -> dict[str, Any]:
         "most_ranked": MOST_METHODS,
         "slices": [_slice(part) for part in board.slices],
         "published": _published(board),
+    }
+
+
+def _views(board: Leaderboard, beside: SideFiles) -> dict[str, Any]:
+    """Figures, comparisons and intervals. Where these are too large, only those that the page shows first.
+
+    Then ``views`` has a file for each other budget and metric: the same, of these alone.
+    """
+    found = {
+        "figures": _figures(board),
+        "comparisons": [_comparisons(part) for part in board.slices],
+        "intervals": _cell_intervals(board),
+        "views": {},
+    }
+    if len(zipped(found)) <= MOST_VIEW_BYTES:
+        return found
+    first = (board.budgets[0], board.rank_by)
+    others = [(budget, name) for budget in board.budgets for name in board.metrics if (budget, name) != first]
+    files = {f"{budget} {name}": beside.add(_view(board, found, budget, name)) for budget, name in others}
+    return {**_view(board, found, *first), "views": files}
+
+
+def _view(board: Leaderboard, found: dict[str, Any], budget: str, metric: str) -> dict[str, Any]:
+    """What ``_views`` has of one budget and metric, for all slices in their order."""
+    shown = [part.budget == budget for part in board.slices]
+    return {
+        "figures": [
+            {kind: {metric: one[kind][metric]} if own and metric in one[kind] else {} for kind in one}
+            for one, own in zip(found["figures"], shown, strict=True)
+        ],
+        "comparisons": [
+            {metric: one[metric]} if own and metric in one else {}
+            for one, own in zip(found["comparisons"], shown, strict=True)
+        ],
+        "intervals": {budget: {metric: found["intervals"][budget][metric]}},
     }
 
 
@@ -229,7 +256,8 @@ def _comparison(aggregate: Aggregate) -> dict[str, Any]:
         "p": found.p,
     }
     if found.friedman is not None:
-        tables["nemenyi"] = significance.nemenyi(ranks[:, None] - ranks, len(found.ranks), found.n_categories)
+        apart = np.triu(ranks[:, None] - ranks)  # zeros cost nothing
+        tables["nemenyi"] = significance.nemenyi(apart, len(found.ranks), found.n_categories)
     if found.pairs is not None:
         tables |= {"difference": found.pairs.difference, "low": found.pairs.low, "high": found.pairs.high}
     return {
@@ -238,7 +266,7 @@ def _comparison(aggregate: Aggregate) -> dict[str, Any]:
         "groups": None if found.groups is None else len(found.groups),
         "smallest": significance.smallest_p(found.n_categories),
         **{
-            name: None if table is None else [_plain(one) for one in table[first, second].round(6).tolist()]
+            name: None if table is None else [plain(one) for one in table[first, second].round(6).tolist()]
             for name, table in tables.items()
         },
     }
@@ -279,35 +307,3 @@ def _figures(board: Leaderboard) -> list[dict[str, Any]]:
         }
         for part in board.slices
     ]
-
-
-def _plain(value: Any) -> Any:
-    """A table's value as JSON: null where undefined."""
-    if value is None or value is pd.NaT or value is pd.NA:
-        return None
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value
-
-
-def _run_table(board: Leaderboard) -> tuple[Mapping[str, Any], int]:
-    """The runs by column, those that count first, then the newest; the last are left off a page too large."""
-    runs = board.sorted.runs
-    if len(board.run_intervals):
-        runs = runs.join(board.run_intervals.round(5), on="run_id")
-    runs = runs.sort_values(["finished_at", "run_id"], ascending=False, kind="stable")
-    runs = pd.concat([runs[runs["standing"] == "current"], runs[runs["standing"] != "current"]])
-    # ranked columns first: a table too wide to read begins with what readers look for
-    last = [name for name in (*VAL_METRIC_COLUMNS, "error", "notes", "command") if name in runs.columns]
-    first = [name for name in runs.columns if name not in (*last, *METRIC_COLUMNS)]
-    names = [*first, *METRIC_COLUMNS, *last]
-    table = {name: [_plain(value) for value in runs[name].head(_SAMPLE).astype(object)] for name in names}
-    bytes_a_row = max(1, len(_gzip(table)) // max(1, min(_SAMPLE, len(runs))))
-    count = min(len(runs), 2 * MOST_TABLE_BYTES // bytes_a_row)
-    while True:
-        table = {name: [_plain(value) for value in runs[name].head(count).astype(object)] for name in names}
-        if count == 0 or len(_gzip(table)) <= MOST_TABLE_BYTES:
-            return {"count": count, "total": len(runs), "columns": table}, count
-        count = count * 3 // 4

@@ -66,9 +66,10 @@ function drawFigures() {
   byId("heat").style.minWidth = heat ? `${190 + 62 * heat.layout.xaxis.tickvals.length}px` : "";
   byId("heat-caption").textContent = `${title}, per cent, budget ${state.budget}. Methods in the order of their average rank.`;
   byId("ranks").hidden = !figures.ranks[state.metric];
+  const notice = viewNotice();
   plot("ranks", figures.ranks[state.metric], "");
-  plot("heat", withIntervals(heat), `No run has a value of ${title} here.`);
-  plot("scatter", figures.cost[state.metric]?.[state.cost], `No compared method has both ${title} and ${model.costs[state.cost]}.`);
+  plot("heat", withIntervals(heat), notice || `No run has a value of ${title} here.`);
+  plot("scatter", figures.cost[state.metric]?.[state.cost], notice || `No compared method has both ${title} and ${model.costs[state.cost]}.`);
 }
 
 function drawCosts() {

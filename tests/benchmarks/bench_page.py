@@ -1,7 +1,7 @@
 """The leaderboard of large stores: seconds to render it, bytes, and seconds until a browser can be used on it."""
 
+import shutil
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from adbench.reports.store import ResultStore
 from bench_pipeline import timed
 from bench_tables import OthersLoad, megabytes, table
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 IMAGES = 40  # test images of a run
 FAILED = 0.01  # share of runs
 MOST_BYTES = 10_000_000
@@ -66,6 +67,29 @@ def page_report(folder: Path, shapes: tuple[Shape, ...] = SHAPES) -> str:
         )
     heads = ["runs", "render", "page", "side files", "interactive"]
     return f"{load.line()}\n{table(heads, rows)}"
+
+
+def seconds_to_interactive(page: Path) -> float:
+    """From asking a browser for the page until the table has followed a click, the driver's own time included."""
+    from selenium import webdriver
+    from selenium.webdriver.common.by import By
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(next(filter(None, map(shutil.which, BROWSERS))))
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,900"):
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+    try:
+        driver.get("about:blank")
+        began = time.perf_counter()
+        driver.get(page.as_uri())
+        while driver.execute_script("return document.documentElement.dataset.ready") != "true":
+            time.sleep(0.01)
+        driver.find_element(By.CSS_SELECTOR, "#headline th[data-key='method'] button").click()
+        assert driver.find_elements(By.CSS_SELECTOR, "#headline th[data-key='method'][aria-sort]")
+        return time.perf_counter() - began
+    finally:
+        driver.quit()
 
 
 def write_store(out: Path, shape: Shape) -> ResultStore:

@@ -32,6 +32,7 @@ from adbench.reports.schema import (
     SearchRecord,
     SuitePlan,
 )
+from adbench.reports.side_files import SideFiles
 from adbench.reports.store import ResultStore
 
 Make = Callable[..., RunResult]
@@ -241,7 +242,7 @@ def test_unknown_suite_is_named_on_the_page(store: ResultStore, make_result: Mak
 
 def test_page_is_small_and_loads_nothing(store: ResultStore, make_result: Make) -> None:
     fill(store, make_result)
-    html = render(board_of(store), build_gallery(board_of(store), store.gallery))
+    html = render(board_of(store), build_gallery(board_of(store), store.gallery), SideFiles())
     document = Document(html)
     assert len(html.encode()) < 10_000_000
     assert [tag for tag, _ in document.elements].count("script") == SCRIPTS
@@ -365,7 +366,7 @@ def test_gallery_shows_each_case_with_its_score_and_says_where_a_mask_is_missing
     (row,) = view.datasets["phantom"]["phantom/texture"]
     assert [case.case for case in row.cases] == ["best", "typical", "worst"]
     assert (view.shown, view.left_out) == (3, 0)
-    text = Document(render(board, view)).text
+    text = Document(render(board, view, SideFiles())).text
     assert "normal: no mask" in text
     for case in row.cases:
         assert f"score {case.score:.4g}" in text
@@ -380,7 +381,7 @@ def test_gallery_keeps_to_its_budget_and_counts_what_it_leaves_out(store: Result
     assert sum(map(len, view.tiles)) <= size // 2
     assert view.shown + view.left_out == whole.shown == 12
     assert all(rows for rows in view.datasets["phantom"].values())  # every category keeps something
-    assert "are left out" in Document(render(board, view)).text
+    assert "are left out" in Document(render(board, view, SideFiles())).text
 
 
 def test_gallery_keeps_categories_that_differ_in_size_alone(store: ResultStore, make_result: Make) -> None:
