@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -42,7 +43,15 @@ MOST_VIEW_BYTES = 700_000  # of the compressed figures and comparisons, before b
 
 _FOLDER = Path(__file__).parent
 # the last one starts the page
-_SCRIPTS = ("page_figures.js", "page_difference.js", "page_files.js", "page_runs.js", "page.js")
+_SCRIPTS = (
+    "page_figures.js",
+    "page_difference.js",
+    "page_files.js",
+    "page_runs.js",
+    "page_follow.js",
+    "page_address.js",
+    "page.js",
+)
 
 
 def render_page(store: ResultStore, suite: str | None = None) -> Path:
@@ -90,6 +99,7 @@ def render(board: Leaderboard, gallery: GalleryView, beside: SideFiles) -> str:
         board=board,
         title=_title(board),
         coverage=build_coverage(board),
+        dataset_of=_dataset_of(board),
         gallery=gallery,
         metrics=METRICS,
         counts=board.sorted.runs["status"].value_counts().to_dict(),
@@ -109,6 +119,13 @@ def render(board: Leaderboard, gallery: GalleryView, beside: SideFiles) -> str:
         script=Markup(script),
         hashes=[_csp_hash(libraries), _csp_hash(script)],
     )
+
+
+def _dataset_of(board: Leaderboard) -> Callable[[str], str]:
+    """Of which dataset a cell is, as the coverage writes it: "LABEL (seed 0, 1)"."""
+    planned = {f"{cell.dataset}/{cell.category}": cell.dataset for plan in board.plans for cell in plan.cells}
+    datasets = {**planned, **{category.label: category.dataset for category in board.categories}}
+    return lambda cell: datasets[cell.rpartition(" (seed ")[0]]
 
 
 def _title(board: Leaderboard) -> str:

@@ -64,7 +64,7 @@ function drawFigures() {
   const title = metricOf(state.metric)?.title ?? "no metric";
   const heat = figures.heat[state.metric];
   byId("heat").style.minWidth = heat ? `${190 + 62 * heat.layout.xaxis.tickvals.length}px` : "";
-  byId("heat-caption").textContent = `${title}, per cent, budget ${state.budget}. Methods in the order of their average rank.`;
+  byId("heat-caption").textContent = `${title}, per cent, budget ${state.budget}. Methods in the order of their average rank.${heat?.layout.meta.places[0] === -1 ? " Too many categories for one figure: each row is the mean over those that a method has of a dataset. Choose a dataset to see its categories." : ""}`;
   byId("ranks").hidden = !figures.ranks[state.metric];
   const notice = viewNotice();
   plot("ranks", figures.ranks[state.metric], "");

@@ -3,7 +3,7 @@
 import shutil
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,10 @@ def draw(shape: Shape) -> tuple[pa.Table, pa.Table]:
     run_id = np.array([f"{number * 7919:032x}" for number in rng.permutation(count)])
     skill = rng.uniform(0.5, 2.5, shape.methods)[method] * rng.uniform(0.5, 1.5, place.max() + 1)[place]
     began = pd.Timestamp("2026-01-01", tz=UTC) + pd.to_timedelta(np.arange(count), unit="s")
-    command = [f"adbench run suite=all method=method{m:02d} dataset=dataset{d:02d} seed={s}" for m, d, s in zip(method, dataset, seed, strict=True)]
+    command = [
+        f"adbench run suite=all method=method{m:02d} dataset=dataset{d:02d} seed={s}"
+        for m, d, s in zip(method, dataset, seed, strict=True)
+    ]
     columns: dict[str, Any] = {
         "run_id": run_id,
         "suite": "all",
