@@ -18,10 +18,11 @@ import pytest
 from PIL import Image
 from pyarrow import fs as pafs
 
-from adbench.reports import page
+from adbench.reports import page, run_table
 from adbench.reports.gallery import COLOUR_MAP, build_gallery, colour
 from adbench.reports.leaderboard import Leaderboard, build_leaderboard
 from adbench.reports.page import render, render_page
+from adbench.reports.run_table import pack_runs
 from adbench.reports.schema import (
     Gallery,
     GalleryCase,
@@ -32,7 +33,7 @@ from adbench.reports.schema import (
     SearchRecord,
     SuitePlan,
 )
-from adbench.reports.side_files import SideFiles
+from adbench.reports.side_files import SideFiles, zipped
 from adbench.reports.store import ResultStore
 
 Make = Callable[..., RunResult]
@@ -302,15 +303,16 @@ def test_too_many_runs_keep_the_newest_and_say_so(
 ) -> None:
     fill(store, make_result)
     store.append(make_result(run_id="trial", sweep_id="s", started_at=NOW))
-    whole = len(page._gzip(page._run_table(board_of(store))[0]["columns"]))
-    monkeypatch.setattr(page, "MOST_TABLE_BYTES", whole * 9 // 10)
+    whole = len(zipped(pack_runs(board_of(store), SideFiles())["columns"]))
+    monkeypatch.setattr(run_table, "MOST_BYTES", whole * 9 // 10)
+    monkeypatch.setattr(run_table, "FIRST_BYTES", whole * 7 // 10)
     document = Document(render_page(store).read_text(encoding="utf-8"))
     kept = document.packed()["runs"]
     runs = store.runs().sort_values("finished_at", ascending=False)
     newest = runs.loc[runs["sweep_id"].isna(), "run_id"].head(3)
     assert (kept["count"], kept["total"]) == (3, 5)
     assert kept["columns"]["run_id"] == newest.tolist()
-    assert "only 3 of 5 runs" in document.text
+    assert "holds 3 of 5 runs" in document.text
 
 
 def test_packed_comparisons_hold_each_pair_of_the_best_once(
