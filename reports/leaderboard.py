@@ -242,7 +242,8 @@ class _Grid:
             for pattern in np.unique(state[state.any(axis=1)], axis=0):
                 entries = np.flatnonzero((state == pattern).all(axis=1))
                 own = columns[pattern > 0]
-                means = intervals.estimate_means([values[np.ix_(entries, own)]], self.noise(name, entries, [own]))
+                noise = self.noise(name, entries, [own])
+                means = intervals.estimate_means([values[np.ix_(entries, own)]], noise, paired=False)
                 if means.interval not in ("range", "none"):
                     for entry, low, high in zip(entries, means.low, means.high, strict=True):
                         found[int(place), int(entry)] = CellInterval(float(low), float(high), means.interval)
