@@ -20,6 +20,8 @@ from adbench.reports.schema import COSTS
 
 Figure = dict[str, Any]
 
+MOST_ROWS = 60  # of a heat map: with more categories, each row is a dataset
+MOST_LABELLED = 2000  # cells of a heat map with their values in them
 _ROW = 30  # pixels of a heat map's row
 _LONGEST = 30  # characters of a label on an axis
 FRONT, OTHER = "#d97706", "#4a90d9"  # distinct in hue and lightness for all common kinds of colour vision
@@ -62,7 +64,10 @@ def order(part: Slice, metric: str) -> list[int]:
 
 
 def heat_map(found: Sorted, part: Slice, metric: str, tables: tuple[pd.DataFrame, pd.DataFrame]) -> Figure | None:
-    """Categories x methods, in per cent; cells without a value carry a mark for it. None if all do."""
+    """Categories x methods, in per cent; cells without a value carry a mark for it. None if all do.
+
+    Beyond MOST_ROWS categories the rows are datasets, with the mean over those categories that the method has.
+    """
     values, states = tables
     entries = order(part, metric)
     places = [
@@ -71,24 +76,27 @@ def heat_map(found: Sorted, part: Slice, metric: str, tables: tuple[pd.DataFrame
         if part.modality in (None, found.categories[place].modality)
         and part.dataset in (None, found.categories[place].dataset)
     ]
-    z = 100 * values.reindex(index=places, columns=entries).to_numpy(dtype=np.float64, na_value=np.nan)
+    values, states = values.reindex(index=places, columns=entries), states.reindex(index=places, columns=entries)
+    rows = [found.categories[place].label for place in places]
+    datasets = [found.categories[place].dataset for place in places]
+    if len(places) > MOST_ROWS and len(set(datasets)) > 1:
+        values, states = values.groupby(datasets).mean(), states.groupby(datasets).first()
+        rows = [f"{name} ({datasets.count(name)} categories)" for name in values.index]
+        places = [-1] * len(rows)  # no category's intervals
+    z = 100 * values.to_numpy(dtype=np.float64, na_value=np.nan)
     if np.isnan(z).all():
         return None
-    state = states.reindex(index=places, columns=entries).to_numpy(dtype=object)
+    state = states.to_numpy(dtype=object)
     gaps = [(x, y, state[y, x] if isinstance(state[y, x], str) else "missing") for y, x in np.argwhere(np.isnan(z))]
     info = METRICS[metric]
-    known = np.argwhere(~np.isnan(z))
+    known = np.argwhere(~np.isnan(z) & (z.size <= MOST_LABELLED))
     low, high = _scale(z)
-    inks = _inks(z[~np.isnan(z)], low, high, reverse=not info.higher_is_better)
+    inks = _inks(z[tuple(known.T)], low, high, reverse=not info.higher_is_better)
     names = [plain(found.entries[entry].label) for entry in entries]
-    labels = [plain(found.categories[place].label) for place in places]
-    hover = [[f"{label}<br>{name}" for name in names] for label in labels]
+    hover = [[f"{label}<br>{name}" for name in names] for label in map(plain, rows)]
     return {
         "conclusion": conclusions.of_categories(
-            z,
-            [found.entries[entry].label for entry in entries],
-            [found.categories[place].label for place in places],
-            higher=info.higher_is_better,
+            z, [found.entries[entry].label for entry in entries], rows, higher=info.higher_is_better
         ),
         "data": [
             {
@@ -131,7 +139,7 @@ def heat_map(found: Sorted, part: Slice, metric: str, tables: tuple[pd.DataFrame
             "meta": {"places": places, "entries": entries},
             "xaxis": _axis([plain(found.entries[entry].label, _LONGEST) for entry in entries], "top"),
             "yaxis": {
-                **_axis([plain(found.categories[place].label, _LONGEST) for place in places], "left"),
+                **_axis([plain(name, _LONGEST) for name in rows], "left"),
                 "autorange": False,
                 "range": [len(places) - 0.5, -0.5],
             },

@@ -158,13 +158,15 @@ def score_intervals(score: Floats, variance: Floats, size: Floats, freedom: Floa
     return _score_interval(score, trust * variance + (1 - trust) * assumed, freedom, size)
 
 
-def estimate_means(by_category: Sequence[Floats], noise: Sequence[ImageNoise] | None) -> Estimates:
+def estimate_means(
+    by_category: Sequence[Floats], noise: Sequence[ImageNoise] | None, *, paired: bool = True
+) -> Estimates:
     """Means over categories (of means over seeds) of M methods, and their differences, with 95 % intervals.
 
     ``by_category``: per category [M, S] values in [0, 1], one column per seed; ``noise``: per category, or None for
     metrics that the image scores do not determine. Without ``noise``, fewer than three seeds in any category give
     the mean of the categories' lowest and highest seeds and no differences, and one seed everywhere gives NaN: no
-    interval is made up.
+    interval is made up. ``paired``: whether the differences are wanted, which take most of the time.
 
     A mean has Wilson's interval, a difference a symmetric one, both with quantiles of Student's t. The variance over
     images is the bootstrap's, with that of ``assumed_size`` right and wrong answers mixed in where errors are few: of
@@ -210,7 +212,7 @@ def estimate_means(by_category: Sequence[Floats], noise: Sequence[ImageNoise] | 
         variance.add(over_seeds.total, over_seeds.freedom)
     low, high = _score_interval(mean, np.diag(variance.total), np.diag(variance.freedom), size)
     covered: Interval = "seeds" if noise is None else "images+seeds" if max(seeds) > 1 else "images"
-    return Estimates(mean, low, high, covered, _differences(mean, variance))
+    return Estimates(mean, low, high, covered, _differences(mean, variance) if paired else None)
 
 
 def _differences(mean: Floats, variance: _Variance) -> Pairs:

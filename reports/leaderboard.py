@@ -118,6 +118,8 @@ class Leaderboard:
     slices: tuple[Slice, ...]
     cell_intervals: dict[tuple[str, str], dict[tuple[int, int], CellInterval]]
     """By budget and metric, then by category and entry; those that have an interval."""
+    resamples: int
+    """Of the test images, by the bootstrap."""
     run_intervals: pd.DataFrame
     """Ends of the 95 % intervals over test images, METRIC_low and METRIC_high, by run_id."""
 
@@ -247,7 +249,8 @@ class _Grid:
             for pattern in np.unique(state[state.any(axis=1)], axis=0):
                 entries = np.flatnonzero((state == pattern).all(axis=1))
                 own = columns[pattern > 0]
-                means = intervals.estimate_means([values[np.ix_(entries, own)]], self.noise(name, entries, [own]))
+                noise = self.noise(name, entries, [own])
+                means = intervals.estimate_means([values[np.ix_(entries, own)]], noise, paired=False)
                 if means.interval not in ("range", "none"):
                     for entry, low, high in zip(entries, means.low, means.high, strict=True):
                         found[int(place), int(entry)] = CellInterval(float(low), float(high), means.interval)
@@ -345,12 +348,13 @@ def build_leaderboard(
     plans: Sequence[SuitePlan] = (),
     searches: Mapping[str, SearchRecord] | None = None,
     created: datetime,
-    resamples: int = statistics.RESAMPLES,
+    resamples: int | None = None,
 ) -> Leaderboard:
     """The leaderboard of ``runs`` (columns of RUNS_SCHEMA), with their ``images`` (of IMAGES_SCHEMA).
 
     ``plans`` are those of the suites shown, ``suite`` keeps the rows of one suite and of its plan; ``searches`` say
     what tuned rows cost, and what was not there. Runs without rows in ``images`` get intervals over seeds.
+    ``resamples``: standard is ``statistics.resamples_for`` as many images.
     """
     if suite is not None:
         runs = rows_of_suite(runs, suite, plans)
@@ -360,6 +364,7 @@ def build_leaderboard(
     metrics = tuple(name for name in METRICS if name in METRIC_COLUMNS and done[name].notna().any())
     size = current.assign(ok=current["status"] == "ok").groupby("budget")["ok"].sum()
     budgets = tuple(str(budget) for budget in size.sort_index().sort_values(ascending=False, kind="stable").index)
+    resamples = resamples or statistics.resamples_for(len(images))
     grids = {budget: _Grid(found, budget, images, resamples) for budget in budgets}
     return Leaderboard(
         suite=suite,
@@ -373,5 +378,6 @@ def build_leaderboard(
         cell_intervals={
             (budget, name): grid.cell_intervals(name) for budget, grid in grids.items() for name in metrics
         },
+        resamples=resamples,
         run_intervals=pd.concat([grid.run_intervals() for grid in grids.values()]) if grids else pd.DataFrame(),
     )

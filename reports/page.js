@@ -7,7 +7,7 @@ const model = JSON.parse(byId("model").textContent);
 const state = { budget: model.budgets[0], modality: "", dataset: "", metric: model.rank_by, cost: "fit_seconds" };
 const sorting = { key: "rank", ascending: true };
 const PAGE_ROWS = 50;
-let packed = { runs: { count: 0, total: 0, columns: {} }, figures: [], comparisons: [], intervals: {} };
+let packed = { runs: { count: 0, total: 0, columns: {}, files: [] }, figures: [], comparisons: [], intervals: {}, views: {} };
 let shownRows = PAGE_ROWS;
 
 function el(tag, properties = {}, ...children) {
@@ -71,7 +71,7 @@ const INTERVALS = {
   range: ["the mean of the categories' lowest and highest seed, dashed (too few seeds for an interval)", "seed min–max"],
   none: ["one seed: no interval", "one seed"],
 };
-const visible = new Set(model.metrics.filter((metric) => metric.shown).map((metric) => metric.name));
+const visible = new Set();
 
 function columns(part) {
   const ranks = part.metrics[state.metric]?.estimates ?? [];
@@ -220,6 +220,7 @@ function drawHeadline() {
     ...(published.length ? [el("tbody", {}, ...published)] : []),
   );
   drawPublishedNote();
+  writeAddress();
 }
 
 function drawScope() {
@@ -241,7 +242,7 @@ function drawScope() {
 
 function drawColumnChoice() {
   const box = (metric) => {
-    const input = el("input", { type: "checkbox", checked: visible.has(metric.name), onchange: () => {
+    const input = el("input", { type: "checkbox", value: metric.name, onchange: () => {
       input.checked ? visible.add(metric.name) : visible.delete(metric.name);
       drawHeadline();
     } });
@@ -276,14 +277,9 @@ function startGallery() {
   for (const node of document.querySelectorAll("details.gallery")) node.addEventListener("toggle", () => node.open && show(node));
 }
 
-async function unpack() {
-  const bytes = Uint8Array.from(atob(byId("packed").textContent), (character) => character.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  packed = JSON.parse(await new Response(stream).text());
-}
-
 function draw() {
   chooseFilters();
+  loadView();
   drawScope();
   drawHeadline();
   drawFigures();
@@ -291,6 +287,9 @@ function draw() {
   drawCosts();
   drawDetails();
   drawRuns();
+  drawGallery();
+  drawCoverage();
+  writeAddress();
 }
 
 async function start() {
@@ -298,6 +297,7 @@ async function start() {
   if (!byId("filters")) return;
   startGallery();
   drawColumnChoice();
+  readAddress();
   draw();
   for (const name of ["budget", "modality", "dataset", "metric"]) {
     byId(name).addEventListener("change", (event) => {
@@ -311,10 +311,11 @@ async function start() {
   byId("cost-axis").addEventListener("change", (event) => {
     state.cost = event.target.value;
     drawFigures();
+    writeAddress();
   });
   for (const form of document.querySelectorAll("form")) form.addEventListener("submit", (event) => event.preventDefault());
-  byId("run-search").addEventListener("input", () => { shownRows = PAGE_ROWS; drawRuns(); });
-  byId("run-status").addEventListener("change", () => { shownRows = PAGE_ROWS; drawRuns(); });
+  byId("run-search").addEventListener("input", () => { shownRows = PAGE_ROWS; drawRuns(); writeAddress(); });
+  byId("run-status").addEventListener("change", () => { shownRows = PAGE_ROWS; drawRuns(); writeAddress(); });
   byId("run-more").addEventListener("click", () => { shownRows += PAGE_ROWS; drawRuns(); });
   byId("headline-csv").addEventListener("click", headlineCsv);
   byId("difference-csv").addEventListener("click", differenceCsv);
@@ -322,10 +323,12 @@ async function start() {
   startRoc();
   startSearch();
   startCurves();
+  byId("run-all").addEventListener("click", () => loadRuns());
   startPrint();
-  await unpack();
+  packed = await unpacked(byId("packed").textContent);
   draw();
   startScroll();
+  startAddress();
   startCards();
   root.dataset.ready = "true";
 }

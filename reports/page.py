@@ -1,12 +1,10 @@
 """The leaderboard page: one HTML file that needs no network."""
 
 import base64
-import gzip
 import hashlib
 import json
-import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -20,15 +18,17 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from adbench.benchmark_suites.metrics import METRICS
-from adbench.reports import figures, intervals, significance, statistics
+from adbench.reports import figures, intervals, significance
 from adbench.reports.coverage import build_coverage
 from adbench.reports.curves import build_curves
 from adbench.reports.figures_ranks import MOST_METHODS, rank_diagram
-from adbench.reports.files import LocalFolder
+from adbench.reports.files import Folder, LocalFolder
 from adbench.reports.gallery import COLOUR_MAP, GalleryView, build_gallery
 from adbench.reports.leaderboard import Aggregate, Leaderboard, Slice, build_leaderboard, rows_of_suite
 from adbench.reports.roc import build_rocs
-from adbench.reports.schema import COSTS, METRIC_COLUMNS, VAL_METRIC_COLUMNS
+from adbench.reports.run_table import pack_runs, plain
+from adbench.reports.schema import COSTS
+from adbench.reports.side_files import SideFiles, packed, zipped
 from adbench.reports.store import ResultStore
 from adbench.reports.sweeps import build_sweeps
 from adbench.reports.watched import announce
@@ -44,18 +44,20 @@ DEFAULT_COLUMNS = (
     "spro_005",
 )
 MOST_PAIRED = 12  # methods in the table of all pairs
-MOST_TABLE_BYTES = 1_100_000  # of the compressed run table, before base64
-_SAMPLE = 1000  # rows from which the size of all is guessed
+MOST_VIEW_BYTES = 700_000  # of the compressed figures and comparisons, before base64
 
 _FOLDER = Path(__file__).parent
 _SCRIPTS = (
     "page_figures.js",
     "page_difference.js",
+    "page_files.js",
     "page_runs.js",
     "page_cards.js",
     "page_roc.js",
     "page_search.js",
     "page_curves.js",
+    "page_follow.js",
+    "page_address.js",
     "page_watch.js",
     "page.js",
 )  # the last one starts the page
@@ -72,17 +74,17 @@ def render_page(store: ResultStore, suite: str | None = None, *, watched: bool =
     board, images = _read(store, suite)
     folder = store.folder
     parts = {"sweeps": build_sweeps(board, folder, images), "rocs": asdict(build_rocs(board, images))}
-    page = render(board, build_gallery(board, store.gallery), parts, watched=watched).encode()
+    beside = SideFiles()
+    page = render(board, build_gallery(board, store.gallery), beside, parts, watched=watched).encode()
     with folder.explained("write to the results folder"):
-        folder.make("report")
-        folder.write(PAGE, page)
+        _write(folder, page, beside)
     if watched:
         announce(folder, board.created)
     if isinstance(folder, LocalFolder):
         return folder.local / PAGE
-    copy = Path(tempfile.mkdtemp(prefix="adbench-report-")) / "index.html"
-    copy.write_bytes(page)
-    return copy
+    copy = LocalFolder("", Path(tempfile.mkdtemp(prefix="adbench-")))
+    _write(copy, page, beside)
+    return copy.local / PAGE
 
 
 def read_leaderboard(store: ResultStore, suite: str | None = None) -> Leaderboard:
@@ -103,11 +105,26 @@ def _read(store: ResultStore, suite: str | None) -> tuple[Leaderboard, pd.DataFr
     return board, images
 
 
+def _write(folder: Folder, page: bytes, beside: SideFiles) -> None:
+    """Write a page and what lies beside it, such that a page in the folder always has its files."""
+    report = PAGE.split("/")[0]
+    folder.make(report)
+    beside.write(folder, report)
+    folder.write(PAGE, page)
+    beside.clear(folder, report)
+
+
 def render(
-    board: Leaderboard, gallery: GalleryView, parts: Mapping[str, Any] | None = None, *, watched: bool = False
+    board: Leaderboard,
+    gallery: GalleryView,
+    beside: SideFiles,
+    parts: Mapping[str, Any] | None = None,
+    *,
+    watched: bool = False,
 ) -> str:
-    """The page as HTML text. ``parts``: by name, what sections draw that need more than the board; packed."""
-    table, n_rows = _run_table(board)
+    """The page as HTML text; what does not fit into it is added to ``beside``. ``parts``: by name, what sections draw
+    that need more than the board."""
+    runs = pack_runs(board, beside)
     script = _script()
     libraries = _plotly()
     return _template().render(
@@ -115,33 +132,43 @@ def render(
         watched=watched,
         title=_title(board),
         coverage=build_coverage(board),
+        dataset_of=_dataset_of(board),
         gallery=gallery,
         metrics=METRICS,
         counts=board.sorted.runs["status"].value_counts().to_dict(),
         newest=board.sorted.runs["finished_at"].max() if len(board.sorted.runs) else None,
         hardware=sorted(board.sorted.current["hardware"].dropna().unique()),
-        resamples=statistics.RESAMPLES,
+        resamples=board.resamples,
         fewest_seeds=intervals.FEWEST_SEEDS,
-        n_rows=n_rows,
+        runs=runs,
+        n_beside=sum(file["count"] for file in runs["files"]),
         colour_map=", ".join(f"rgb({r} {g} {b})" for r, g, b in COLOUR_MAP[::15].tolist()),
         model=_json(_model(board)),
         tiles=_json(gallery.tiles),
-        packed=_packed(
-            {
-                "runs": table,
-                "figures": _figures(board),
-                "comparisons": [_comparisons(part) for part in board.slices],
-                "intervals": _cell_intervals(board),
-                "curves": build_curves(board),
-                "cards": {f"{card.kind} {card.name}": asdict(card) for plan in board.plans for card in plan.cards},
-                **(parts or {}),
-            }
+        packed=Markup(
+            packed(
+                {
+                    "runs": runs,
+                    **_views(board, beside),
+                    "curves": build_curves(board),
+                    "cards": {f"{one.kind} {one.name}": asdict(one) for plan in board.plans for one in plan.cards},
+                    **(parts or {}),
+                }
+            )
         ),
+        has_side_files=bool(beside.contents),
         style=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
         plotly=Markup(libraries),
         script=Markup(script),
         hashes=[_csp_hash(libraries), _csp_hash(script)],
     )
+
+
+def _dataset_of(board: Leaderboard) -> Callable[[str], str]:
+    """Of which dataset a cell is, as the coverage writes it: "LABEL (seed 0, 1)"."""
+    planned = {f"{cell.dataset}/{cell.category}": cell.dataset for plan in board.plans for cell in plan.cells}
+    datasets = {**planned, **{category.label: category.dataset for category in board.categories}}
+    return lambda cell: datasets[cell.rpartition(" (seed ")[0]]
 
 
 def _title(board: Leaderboard) -> str:
@@ -186,16 +213,6 @@ def _json(value: Any) -> Markup:
     return Markup(text)
 
 
-def _gzip(value: Any) -> bytes:
-    text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-    return gzip.compress(text.encode("utf-8", "replace"), compresslevel=6, mtime=0)
-
-
-def _packed(value: Any) -> Markup:
-    """Gzipped JSON in base64: an alphabet without a character that HTML knows."""
-    return Markup(base64.b64encode(_gzip(value)).decode())
-
-
 def _model(board: Leaderboard) -> dict[str, Any]:
     """What the page's script displays; the keys are the script's."""
     return {
@@ -220,6 +237,41 @@ def _model(board: Leaderboard) -> dict[str, Any]:
         "most_ranked": MOST_METHODS,
         "slices": [_slice(part) for part in board.slices],
         "published": _published(board),
+    }
+
+
+def _views(board: Leaderboard, beside: SideFiles) -> dict[str, Any]:
+    """Figures, comparisons and intervals. Where these are too large, only those that the page shows first.
+
+    Then ``views`` has a file for each other budget and metric: the same, of these alone.
+    """
+    found = {
+        "figures": _figures(board),
+        "comparisons": [_comparisons(part) for part in board.slices],
+        "intervals": _cell_intervals(board),
+        "views": {},
+    }
+    if len(zipped(found)) <= MOST_VIEW_BYTES:
+        return found
+    first = (board.budgets[0], board.rank_by)
+    others = [(budget, name) for budget in board.budgets for name in board.metrics if (budget, name) != first]
+    files = {f"{budget} {name}": beside.add(_view(board, found, budget, name)) for budget, name in others}
+    return {**_view(board, found, *first), "views": files}
+
+
+def _view(board: Leaderboard, found: dict[str, Any], budget: str, metric: str) -> dict[str, Any]:
+    """What ``_views`` has of one budget and metric, for all slices in their order."""
+    shown = [part.budget == budget for part in board.slices]
+    return {
+        "figures": [
+            {kind: {metric: one[kind][metric]} if own and metric in one[kind] else {} for kind in one}
+            for one, own in zip(found["figures"], shown, strict=True)
+        ],
+        "comparisons": [
+            {metric: one[metric]} if own and metric in one else {}
+            for one, own in zip(found["comparisons"], shown, strict=True)
+        ],
+        "intervals": {budget: {metric: found["intervals"][budget][metric]}},
     }
 
 
@@ -264,7 +316,8 @@ def _comparison(aggregate: Aggregate) -> dict[str, Any]:
         "p": found.p,
     }
     if found.friedman is not None:
-        tables["nemenyi"] = significance.nemenyi(ranks[:, None] - ranks, len(found.ranks), found.n_categories)
+        apart = np.triu(ranks[:, None] - ranks)  # zeros cost nothing
+        tables["nemenyi"] = significance.nemenyi(apart, len(found.ranks), found.n_categories)
     if found.pairs is not None:
         tables |= {"difference": found.pairs.difference, "low": found.pairs.low, "high": found.pairs.high}
     return {
@@ -273,7 +326,7 @@ def _comparison(aggregate: Aggregate) -> dict[str, Any]:
         "groups": None if found.groups is None else len(found.groups),
         "smallest": significance.smallest_p(found.n_categories),
         **{
-            name: None if table is None else [_plain(one) for one in table[first, second].round(6).tolist()]
+            name: None if table is None else [plain(one) for one in table[first, second].round(6).tolist()]
             for name, table in tables.items()
         },
     }
@@ -314,35 +367,3 @@ def _figures(board: Leaderboard) -> list[dict[str, Any]]:
         }
         for part in board.slices
     ]
-
-
-def _plain(value: Any) -> Any:
-    """A table's value as JSON: null where undefined."""
-    if value is None or value is pd.NaT or value is pd.NA:
-        return None
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value
-
-
-def _run_table(board: Leaderboard) -> tuple[Mapping[str, Any], int]:
-    """The runs by column, those that count first, then the newest; the last are left off a page too large."""
-    runs = board.sorted.runs
-    if len(board.run_intervals):
-        runs = runs.join(board.run_intervals.round(5), on="run_id")
-    runs = runs.sort_values(["finished_at", "run_id"], ascending=False, kind="stable")
-    runs = pd.concat([runs[runs["standing"] == "current"], runs[runs["standing"] != "current"]])
-    # ranked columns first: a table too wide to read begins with what readers look for
-    last = [name for name in (*VAL_METRIC_COLUMNS, "error", "notes", "command") if name in runs.columns]
-    first = [name for name in runs.columns if name not in (*last, *METRIC_COLUMNS)]
-    names = [*first, *METRIC_COLUMNS, *last]
-    table = {name: [_plain(value) for value in runs[name].head(_SAMPLE).astype(object)] for name in names}
-    bytes_a_row = max(1, len(_gzip(table)) // max(1, min(_SAMPLE, len(runs))))
-    count = min(len(runs), 2 * MOST_TABLE_BYTES // bytes_a_row)
-    while True:
-        table = {name: [_plain(value) for value in runs[name].head(count).astype(object)] for name in names}
-        if count == 0 or len(_gzip(table)) <= MOST_TABLE_BYTES:
-            return {"count": count, "total": len(runs), "columns": table}, count
-        count = count * 3 // 4

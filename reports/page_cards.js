@@ -36,20 +36,9 @@ function openCard(title, body) {
   byId("card-title").focus();
 }
 
-// The address: beside a run it may hold what other parts of the page keep there.
-
-function fragment() {
-  const text = location.hash.slice(1);
-  return new URLSearchParams(text.includes("=") ? text : "");
-}
-
 function setAddress(run) {
-  const kept = fragment();
   cardState.run = run ?? "";
-  if (!run && !kept.has("run")) return;
-  if (run) kept.set("run", run);
-  else kept.delete("run");
-  history.replaceState(null, "", location.href.split("#")[0] + (kept.size ? `#${kept}` : ""));
+  writeAddress();
 }
 
 // Runs
@@ -84,7 +73,7 @@ function runBody(row) {
   return [
     el("p", {}, el("span", { className: `chip ${status === "ok" ? "ok" : "failed"}`, textContent: status }),
       standing === "current" ? "" : el("span", { className: "chip", textContent: STANDINGS[standing] }),
-      " ", el("a", { href: `#run=${runs.run_id[row]}`, textContent: "Link to this run" })),
+      " ", el("a", { href: `#${address()}`, textContent: "Link to this run" })),
     el("p", {}, "About the method: ", cardButton("method", runs.method[row]), ". About the dataset: ", cardButton("dataset", runs.dataset[row]), "."),
     el("h3", { textContent: "The command that repeats it" }), el("pre", { className: "command", textContent: command }),
     ...(error ? [el("h3", { textContent: "Error" }), el("pre", { textContent: error })] : []),
@@ -96,8 +85,9 @@ function runBody(row) {
   ];
 }
 
-function openRun(wanted) {
+async function openRun(wanted) {
   const runs = packed.runs.columns;
+  if (!(runs.run_id ?? []).some((id) => id.startsWith(wanted)) && packed.runs.files?.some((file) => !file.here)) await loadRuns();
   const found = (runs.run_id ?? []).flatMap((id, row) => (id === wanted ? [row] : []));
   const alike = found.length ? found : (runs.run_id ?? []).flatMap((id, row) => (id.startsWith(wanted) ? [row] : []));
   if (alike.length !== 1) {
@@ -119,7 +109,7 @@ function listCards() {
 }
 
 function startCards() {
-  const asked = () => fragment().get("run") && openRun(fragment().get("run"));
+  const asked = () => cardState.run && openRun(cardState.run);
   byId("card-close").addEventListener("click", () => byId("card").close());
   byId("card").addEventListener("close", () => setAddress(null));
   byId("card").addEventListener("click", (event) => event.target === byId("card") && byId("card").close());

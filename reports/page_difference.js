@@ -123,7 +123,7 @@ function drawDifference() {
   for (const id of ["duels-title", "duels-legend", "difference-csv"]) byId(id).hidden = !found;
   if (!found) {
     const title = metricOf(state.metric)?.title ?? "a metric";
-    byId("conclusion").replaceChildren(el("p", { textContent: `Fewer than two methods have ${title} in shared cells here: there is nothing to compare.` }));
+    byId("conclusion").replaceChildren(el("p", { textContent: viewNotice() || `Fewer than two methods have ${title} in shared cells here: there is nothing to compare.` }));
     byId("ranks-caption").textContent = "";
     return;
   }

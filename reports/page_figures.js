@@ -66,14 +66,16 @@ function drawFigures() {
   const title = metricOf(state.metric)?.title ?? "no metric";
   const heat = figures.heat[state.metric];
   byId("heat").style.minWidth = heat ? `${190 + 62 * heat.layout.xaxis.tickvals.length}px` : "";
+  const folded = heat?.layout.meta.places[0] === -1;
   byId("heat-caption").textContent = `${title}, per cent, budget ${state.budget}. Methods in the order of their average rank. ` +
-    (heat?.conclusion ?? "");
+    (folded ? "Too many categories for one figure: each row is the mean over those that a method has of a dataset. Choose a dataset to see its categories." : heat?.conclusion ?? "");
   byId("ranks").hidden = !figures.ranks[state.metric];
+  const notice = viewNotice();
   plot("ranks", figures.ranks[state.metric], "");
-  plot("heat", withIntervals(heat), `No run has a value of ${title} here.`);
+  plot("heat", withIntervals(heat), notice || `No run has a value of ${title} here.`);
   const scatter = figures.cost[state.metric]?.[state.cost];
   byId("cost-caption").textContent = scatter?.conclusion ?? "";
-  plot("scatter", scatter, `No compared method has both ${title} and ${model.costs[state.cost]}.`);
+  plot("scatter", scatter, notice || `No compared method has both ${title} and ${model.costs[state.cost]}.`);
   drawRoc();
   drawSearch();
   drawCurves();

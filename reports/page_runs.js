@@ -61,6 +61,13 @@ function detailTable(dataset) {
       el("tbody", {}, ...body)));
 }
 
+async function openDetails(node, dataset) {
+  const place = el("div", { className: "fine", textContent: "Loading…" });
+  node.append(place);
+  const problem = await loadRuns((file) => file.datasets.includes(dataset));
+  place.replaceWith(problem ? el("p", { className: "warning", textContent: problem }) : detailTable(dataset));
+}
+
 function drawDetails() {
   const open = new Set([...byId("details").querySelectorAll("details[open]")].map((node) => node.dataset.name));
   const names = [...new Set(model.slices
@@ -70,7 +77,7 @@ function drawDetails() {
     const node = el("details", {}, el("summary", { textContent: `${name}: every seed, and the sizes of its splits` }));
     node.dataset.name = name;
     node.addEventListener("toggle", () => {
-      if (node.open && node.children.length === 1) node.append(detailTable(name));
+      if (node.open && node.children.length === 1) openDetails(node, name);
     });
     node.open = open.has(name);
     return node;
@@ -101,18 +108,19 @@ function runRow(row) {
     el("td", {}, button));
 }
 
-let haystacks = null;
+const haystacks = [];
 function drawRuns() {
   const { columns: runs, count } = packed.runs;
-  if (!haystacks && count) {
-    const text = Object.entries(runs).filter(([name]) => typeof runs[name].find((value) => value !== null) === "string");
-    haystacks = Array.from({ length: count }, (_, row) => text.map(([, values]) => values[row] ?? "").join("\n").toLowerCase());
+  const text = Object.values(runs).filter((values) => typeof values.find((value) => value !== null) === "string");
+  while (haystacks.length < count) {
+    const row = haystacks.length;
+    haystacks.push(text.map((values) => values[row] ?? "").join("\n").toLowerCase());
   }
   const words = byId("run-search").value.toLowerCase().split(/\s+/).filter(Boolean);
   const status = byId("run-status").value;
   const found = rowsWhere((row) => (!status || runs.status[row] === status) && words.every((word) => haystacks[row].includes(word)));
   const shown = found.slice(0, shownRows);
-  byId("run-count").textContent = `${plural(found.length, "run")} found, ${shown.length} shown.`;
+  byId("run-count").textContent = `${plural(found.length, "run")} found, ${shown.length} shown.${runsNotice()}`;
   byId("run-more").hidden = shown.length === found.length;
   const head = ["Status", "Method", "Category", "Seed", "Budget", metricOf(state.metric)?.title ?? "Metric", "Fit (s)", "Finished (UTC)", "Record"];
   byId("run-table").replaceChildren(
@@ -156,7 +164,8 @@ function headlineCsv() {
   download("adbench-leaderboard.csv", [head, ...rows]);
 }
 
-function runsCsv() {
+async function runsCsv() {
+  if (await loadRuns()) return;
   const names = Object.keys(packed.runs.columns).filter((name) => name !== "entry" && name !== "place");
   const rows = rowsWhere(() => true).map((row) => names.map((name) => packed.runs.columns[name][row]));
   download("adbench-runs.csv", [names, ...rows]);

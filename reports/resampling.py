@@ -73,15 +73,21 @@ def resample_runs(
     resamples together with the images' names.
     """
     found = ResampledRuns(shape)
-    groups: dict[tuple[str, bytes, bytes], list[tuple[tuple[int, int], Floats]]] = {}
-    own = images[(images["split"] == "test") & images["run_id"].isin(where)].sort_values(["run_id", "image_id"])
-    for run_id, table in own.groupby("run_id", sort=False):
-        at = where[str(run_id)]
-        ids = "\0".join(table["image_id"]).encode()
-        labels = table["label"].to_numpy(np.int8).tobytes()
-        groups.setdefault((categories[at[1]], ids, labels), []).append((at, table["score"].to_numpy(np.float64)))
-    for (category, ids, labels), members in groups.items():
-        scores = np.stack([score for _, score in members])
-        seed = zlib.crc32(ids, zlib.crc32(category.encode()))
-        found.add([at for at, _ in members], scores, np.frombuffer(labels, dtype=np.int8), seed, n)
+    own = images[(images["split"] == "test") & images["run_id"].isin(where)]
+    run, run_ids = pd.factorize(own["run_id"], sort=True)
+    image, image_ids = pd.factorize(own["image_id"], sort=True)
+    order = np.lexsort((image, run))
+    run, image = run[order], image[order].astype(np.int64)
+    labels, scores = own["label"].to_numpy(np.int8)[order], own["score"].to_numpy(np.float64)[order]
+    starts = np.searchsorted(run, np.arange(len(run_ids) + 1))
+    groups: dict[tuple[str, bytes, bytes], list[tuple[tuple[int, int], slice]]] = {}
+    for run_id, start, end in zip(run_ids, starts[:-1], starts[1:], strict=True):
+        at, rows = where[str(run_id)], slice(start, end)
+        key = (categories[at[1]], image[rows].tobytes(), labels[rows].tobytes())
+        groups.setdefault(key, []).append((at, rows))
+    for (category, _, _), members in groups.items():
+        same = members[0][1]
+        names = "\0".join(image_ids[image[same]]).encode()
+        seed = zlib.crc32(names, zlib.crc32(category.encode()))
+        found.add([at for at, _ in members], np.stack([scores[rows] for _, rows in members]), labels[same], seed, n)
     return found

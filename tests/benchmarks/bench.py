@@ -78,6 +78,13 @@ def _queue() -> str:
     return queue_report()
 
 
+def _page() -> str:
+    from bench_page import page_report
+
+    with tempfile.TemporaryDirectory() as folder:
+        return page_report(Path(folder))
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "metrics": _metrics,
     "gpu": _gpu,
@@ -89,6 +96,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "lanes": _lanes,
     "idle": _idle,
     "queue": _queue,
+    "page": _page,
 }
 
 

@@ -18,10 +18,11 @@ import pytest
 from PIL import Image
 from pyarrow import fs as pafs
 
-from adbench.reports import page
+from adbench.reports import page, run_table
 from adbench.reports.gallery import COLOUR_MAP, build_gallery, colour
 from adbench.reports.leaderboard import Leaderboard, build_leaderboard
 from adbench.reports.page import render, render_page
+from adbench.reports.run_table import pack_runs
 from adbench.reports.schema import (
     Gallery,
     GalleryCase,
@@ -32,6 +33,7 @@ from adbench.reports.schema import (
     SearchRecord,
     SuitePlan,
 )
+from adbench.reports.side_files import SideFiles, zipped
 from adbench.reports.store import ResultStore
 
 Make = Callable[..., RunResult]
@@ -241,7 +243,7 @@ def test_unknown_suite_is_named_on_the_page(store: ResultStore, make_result: Mak
 
 def test_page_is_small_and_loads_nothing(store: ResultStore, make_result: Make) -> None:
     fill(store, make_result)
-    html = render(board_of(store), build_gallery(board_of(store), store.gallery))
+    html = render(board_of(store), build_gallery(board_of(store), store.gallery), SideFiles())
     document = Document(html)
     assert len(html.encode()) < 10_000_000
     assert [tag for tag, _ in document.elements].count("script") == SCRIPTS
@@ -301,15 +303,16 @@ def test_too_many_runs_keep_the_newest_and_say_so(
 ) -> None:
     fill(store, make_result)
     store.append(make_result(run_id="trial", sweep_id="s", started_at=NOW))
-    whole = len(page._gzip(page._run_table(board_of(store))[0]["columns"]))
-    monkeypatch.setattr(page, "MOST_TABLE_BYTES", whole * 9 // 10)
+    whole = len(zipped(pack_runs(board_of(store), SideFiles())["columns"]))
+    monkeypatch.setattr(run_table, "MOST_BYTES", whole * 9 // 10)
+    monkeypatch.setattr(run_table, "FIRST_BYTES", whole * 7 // 10)
     document = Document(render_page(store).read_text(encoding="utf-8"))
     kept = document.packed()["runs"]
     runs = store.runs().sort_values("finished_at", ascending=False)
     newest = runs.loc[runs["sweep_id"].isna(), "run_id"].head(3)
     assert (kept["count"], kept["total"]) == (3, 5)
     assert kept["columns"]["run_id"] == newest.tolist()
-    assert "only 3 of 5 runs" in document.text
+    assert "holds 3 of 5 runs" in document.text
 
 
 def test_packed_comparisons_hold_each_pair_of_the_best_once(
@@ -365,7 +368,7 @@ def test_gallery_shows_each_case_with_its_score_and_says_where_a_mask_is_missing
     (row,) = view.datasets["phantom"]["phantom/texture"]
     assert [case.case for case in row.cases] == ["best", "typical", "worst"]
     assert (view.shown, view.left_out) == (3, 0)
-    text = Document(render(board, view)).text
+    text = Document(render(board, view, SideFiles())).text
     assert "normal: no mask" in text
     for case in row.cases:
         assert f"score {case.score:.4g}" in text
@@ -380,7 +383,7 @@ def test_gallery_keeps_to_its_budget_and_counts_what_it_leaves_out(store: Result
     assert sum(map(len, view.tiles)) <= size // 2
     assert view.shown + view.left_out == whole.shown == 12
     assert all(rows for rows in view.datasets["phantom"].values())  # every category keeps something
-    assert "are left out" in Document(render(board, view)).text
+    assert "are left out" in Document(render(board, view, SideFiles())).text
 
 
 def test_gallery_keeps_categories_that_differ_in_size_alone(store: ResultStore, make_result: Make) -> None:

@@ -1,47 +1,28 @@
 """The page in a real browser: drawn without errors, sortable, filterable, inert, usable on a phone."""
 
-import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from browsing import BROWSER_TEST, choose, headline, opened, sort_button, sort_state
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select, WebDriverWait
+from selenium_axe_python.axe import Axe
 from sklearn.metrics import roc_auc_score
 
 from adbench.reports.page import render_page
 from adbench.reports.schema import ImageScores, PublishedValue, RunResult, SuitePlan
 from adbench.reports.store import ResultStore
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
-from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
-from selenium_axe_python.axe import Axe  # noqa: E402
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-DRIVER = shutil.which("chromedriver")
 HOSTILE = "<script>alert(1)</script>"
 ENDING = "</script><img src=x onerror=alert(2)>"
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed (looked on PATH)"),
-    pytest.mark.skipif(DRIVER is None, reason="no chromedriver is installed (looked on PATH)"),
-]
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
+pytestmark = BROWSER_TEST
 
 
 @pytest.fixture(scope="module")
@@ -69,60 +50,10 @@ def page(tmp_path_factory: pytest.TempPathFactory, make_result: Callable[..., Ru
     return render_page(store)
 
 
-@contextmanager
-def opened(path: Path, folder: Path, width: int = 1280) -> Iterator[Any]:
-    """A browser that shows the page, after its script has drawn everything."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(BROWSER)
-    for flag in (*FLAGS, f"--user-data-dir={folder / 'profile'}"):
-        options.add_argument(flag)
-    options.add_experimental_option("prefs", {"download.default_directory": str(folder)})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
-    try:
-        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        # a click must not meet a page that still scrolls smoothly to its target
-        calm = {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]}
-        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", calm)
-        driver.get(path.as_uri())
-        WebDriverWait(driver, 60).until(
-            lambda one: one.execute_script("return document.documentElement.dataset.ready") == "true"
-        )
-        yield driver
-    finally:
-        driver.quit()
-
-
 @pytest.fixture(scope="module")
 def driver(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with opened(page, tmp_path_factory.mktemp("browser")) as found:
         yield found
-
-
-def headline(driver: Any, key: str) -> list[str]:
-    """The shown first lines of a column, from top to bottom."""
-    script = """
-        const heads = [...document.querySelectorAll("#headline thead th")];
-        const index = heads.findIndex((head) => head.dataset.key === arguments[0]);
-        return [...document.querySelectorAll("#headline tbody tr:not(.apart)")]
-          .map((row) => (row.children[index].querySelector(".mean") ?? row.children[index]).textContent);
-    """
-    return list(driver.execute_script(script, key))
-
-
-def sort_button(driver: Any, key: str) -> Any:
-    return driver.find_element(By.CSS_SELECTOR, f"#headline th[data-key='{key}'] button")
-
-
-def sort_state(driver: Any, key: str) -> str | None:
-    head = driver.find_element(By.CSS_SELECTOR, f"#headline th[data-key='{key}']")
-    state: str | None = head.get_attribute("aria-sort")
-    return state
-
-
-def choose(driver: Any, name: str, value: str) -> None:
-    Select(driver.find_element(By.ID, name)).select_by_value(value)
 
 
 def test_page_draws_without_a_message_in_the_console(driver: Any) -> None:

@@ -1,0 +1,181 @@
+"""The leaderboard of large stores: seconds to render it, bytes, and seconds until a browser can be used on it."""
+
+import shutil
+import time
+from dataclasses import dataclass
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from adbench.reports.page import render_page
+from adbench.reports.schema import HISTORY_SCHEMA, IMAGES_SCHEMA, METRIC_COLUMNS, RUNS_SCHEMA, VAL_METRIC_COLUMNS
+from adbench.reports.store import ResultStore
+from bench_tables import OthersLoad, megabytes, table
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+IMAGES = 40  # test images of a run
+FAILED = 0.01  # share of runs
+MOST_BYTES = 10_000_000
+READY_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How many of each a store has; their product are its runs."""
+
+    methods: int
+    datasets: int
+    categories: int
+    seeds: int
+    seconds: float
+    """In which it is to be rendered."""
+
+    @property
+    def runs(self) -> int:
+        return self.methods * self.datasets * self.categories * self.seeds
+
+
+SHAPES = (Shape(8, 5, 10, 5, seconds=10.0), Shape(25, 20, 20, 10, seconds=60.0))
+
+
+def page_report(folder: Path, shapes: tuple[Shape, ...] = SHAPES) -> str:
+    """Every shape's store is written, rendered once, and its page opened three times."""
+    load = OthersLoad()
+    rows = []
+    for shape in shapes:
+        store = write_store(folder / str(shape.runs), shape)
+        began = time.perf_counter()
+        page = render_page(store)
+        seconds = time.perf_counter() - began
+        size = page.stat().st_size
+        beside = [file for file in page.parent.rglob("*") if file.is_file() and file != page]
+        ready = min(seconds_to_interactive(page) for _ in range(3))
+        rows.append(
+            [
+                f"{shape.runs:,}",
+                f"{seconds:.1f} s (< {shape.seconds:.0f} s)",
+                f"{megabytes(size)} (< {megabytes(MOST_BYTES)})",
+                f"{len(beside)}, {megabytes(sum(file.stat().st_size for file in beside))}",
+                f"{ready:.2f} s (< {READY_SECONDS:.0f} s)",
+            ]
+        )
+    heads = ["runs", "render", "page", "side files", "interactive"]
+    return f"{load.line()}\n{table(heads, rows)}"
+
+
+def seconds_to_interactive(page: Path) -> float:
+    """From asking a browser for the page until the table has followed a click, the driver's own time included."""
+    from selenium import webdriver
+    from selenium.webdriver.common.by import By
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(next(filter(None, map(shutil.which, BROWSERS))))
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,900"):
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+    try:
+        driver.get("about:blank")
+        began = time.perf_counter()
+        driver.get(page.as_uri())
+        while driver.execute_script("return document.documentElement.dataset.ready") != "true":
+            time.sleep(0.01)
+        driver.find_element(By.CSS_SELECTOR, "#headline th[data-key='method'] button").click()
+        assert driver.find_elements(By.CSS_SELECTOR, "#headline th[data-key='method'][aria-sort]")
+        return time.perf_counter() - began
+    finally:
+        driver.quit()
+
+
+def write_store(out: Path, shape: Shape) -> ResultStore:
+    """A store as many runs, with ``IMAGES`` test images each, and a compaction leave it."""
+    store = ResultStore(out)
+    store.prepare()
+    runs, images = draw(shape)
+    for name, rows in (("runs", runs), ("images", images)):
+        pq.write_table(rows, out / name / "compacted.0.parquet", compression="zstd", row_group_size=2**17)
+    pq.write_table(HISTORY_SCHEMA.empty_table(), out / "history" / "compacted.0.parquet")
+    return store
+
+
+def draw(shape: Shape) -> tuple[pa.Table, pa.Table]:
+    """The runs and images tables of methods that differ in skill, on categories that differ in difficulty."""
+    rng = np.random.default_rng(0)
+    count = shape.runs
+    grid = np.unravel_index(np.arange(count), (shape.methods, shape.datasets, shape.categories, shape.seeds))
+    method, dataset, category, seed = grid
+    place = dataset * shape.categories + category
+    ok = rng.random(count) >= FAILED
+    run_id = np.array([f"{number * 7919:032x}" for number in rng.permutation(count)])
+    skill = rng.uniform(0.5, 2.5, shape.methods)[method] * rng.uniform(0.5, 1.5, place.max() + 1)[place]
+    began = pd.Timestamp("2026-01-01", tz=UTC) + pd.to_timedelta(np.arange(count), unit="s")
+    command = [
+        f"adbench run suite=all method=method{m:02d} dataset=dataset{d:02d} seed={s}"
+        for m, d, s in zip(method, dataset, seed, strict=True)
+    ]
+    columns: dict[str, Any] = {
+        "run_id": run_id,
+        "suite": "all",
+        "method": np.char.add("method", np.char.zfill(method.astype(str), 2)),
+        "method_version": "1",
+        "dataset": np.char.add("dataset", np.char.zfill(dataset.astype(str), 2)),
+        "dataset_params": "{}",
+        "category": np.char.add("category", np.char.zfill(category.astype(str), 2)),
+        "modality": np.where(dataset % 3, "industrial", "medical"),
+        "seed": seed,
+        "params": '{"epochs":10,"gamma":0.3}',
+        "budget": "quick",
+        "status": np.where(ok, "ok", "failed"),
+        "error": [None if one else "RuntimeError: CUDA out of memory" for one in ok],
+        "selection": "none",
+        "metric_version": 1,
+        "n_train": 100,
+        "n_labelled": 10,
+        "n_val": 20,
+        "n_test": IMAGES,
+        "image_size": 256,
+        "fit_seconds": np.where(ok, rng.lognormal(3, 1, count), np.nan),
+        "predict_ms_per_image": np.where(ok, rng.lognormal(1, 1, count), np.nan),
+        "peak_rss_mb": rng.uniform(500, 900, count),
+        "device": "cpu",
+        "world_size": 1,
+        "started_at": began,
+        "finished_at": began + pd.Timedelta(seconds=12),
+        "host": "workstation",
+        "hardware": "8-core CPU",
+        "git_commit": "0" * 40,
+        "adbench_version": "0.1.0",
+        "torch_version": "2.9.0",
+        "ray_version": "2.51.0",
+        "python_version": "3.11.9",
+        "dataset_fingerprint": [f"{one:016x}" for one in place],
+        "split_hash": [f"{one + 1000:016x}" for one in place],
+        "command": command,
+    }
+    for name in (*METRIC_COLUMNS, *VAL_METRIC_COLUMNS):
+        value = 1 / (1 + np.exp(-skill - rng.normal(0, 0.3, count)))
+        columns[name] = np.where(ok, value, np.nan)
+    runs = pd.DataFrame(columns, index=range(count))
+    for name in set(RUNS_SCHEMA.names) - set(columns):
+        runs[name] = None
+    return pa.Table.from_pandas(runs, RUNS_SCHEMA, preserve_index=False), _images(run_id[ok], skill[ok], rng)
+
+
+def _images(run_id: Any, skill: Any, rng: np.random.Generator) -> pa.Table:
+    label = np.tile(np.arange(IMAGES) % 2, len(run_id)).astype(np.int8)
+    names = np.array([f"test/{number:03d}.png" for number in range(IMAGES)])
+    return pa.table(
+        {
+            "run_id": np.repeat(run_id, IMAGES),
+            "split": pa.array(["test"]).take(pa.array(np.zeros(len(label), dtype=int))),
+            "image_id": np.tile(names, len(run_id)),
+            "label": label,
+            "defect_type": np.where(label, "crack", "good"),
+            "score": (np.repeat(skill, IMAGES) * label + rng.normal(size=len(label))).astype(np.float32),
+        },
+        IMAGES_SCHEMA,
+    )

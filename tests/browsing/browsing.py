@@ -1,0 +1,92 @@
+"""A real browser that shows the page from the disk, without network."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+DRIVER = shutil.which("chromedriver")
+BROWSER_TEST = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed (looked on PATH)"),
+    pytest.mark.skipif(DRIVER is None, reason="no chromedriver is installed (looked on PATH)"),
+]
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@contextmanager
+def opened(path: Path, folder: Path, width: int = 1280, fragment: str = "") -> Iterator[Any]:
+    """A browser that shows the page at this fragment, after its script has drawn everything."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(BROWSER)
+    for flag in (*FLAGS, f"--user-data-dir={folder / 'profile'}"):
+        options.add_argument(flag)
+    options.add_experimental_option("prefs", {"download.default_directory": str(folder)})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
+    try:
+        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        # a click must not meet a page that still scrolls smoothly to its target
+        calm = {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]}
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", calm)
+        # a request that leaves the machine fails, and is then in the console
+        driver.execute_cdp_cmd("Network.enable", {})
+        driver.execute_cdp_cmd("Network.setBlockedURLs", {"urls": ["http://*", "https://*"]})
+        driver.get(path.as_uri() + fragment)
+        wait_ready(driver)
+        yield driver
+    finally:
+        driver.quit()
+
+
+def wait_ready(driver: Any) -> None:
+    """Until the page has drawn everything."""
+    WebDriverWait(driver, 60).until(
+        lambda one: one.execute_script("return document.documentElement.dataset.ready") == "true"
+    )
+
+
+def headline(driver: Any, key: str) -> list[str]:
+    """The shown first lines of a column, from top to bottom."""
+    script = """
+        const heads = [...document.querySelectorAll("#headline thead th")];
+        const index = heads.findIndex((head) => head.dataset.key === arguments[0]);
+        return [...document.querySelectorAll("#headline tbody tr:not(.apart)")]
+          .map((row) => (row.children[index].querySelector(".mean") ?? row.children[index]).textContent);
+    """
+    return list(driver.execute_script(script, key))
+
+
+def sort_button(driver: Any, key: str) -> Any:
+    """The heading of a column."""
+    return driver.find_element(By.CSS_SELECTOR, f"#headline th[data-key='{key}'] button")
+
+
+def sort_state(driver: Any, key: str) -> str | None:
+    """How a column is sorted, if it is."""
+    head = driver.find_element(By.CSS_SELECTOR, f"#headline th[data-key='{key}']")
+    state: str | None = head.get_attribute("aria-sort")
+    return state
+
+
+def choose(driver: Any, name: str, value: str) -> None:
+    """Choose in the list of this id."""
+    Select(driver.find_element(By.ID, name)).select_by_value(value)
