@@ -189,6 +189,11 @@ def focus(driver: Any) -> Any:
     return driver.switch_to.active_element
 
 
+def wait_for_address(driver: Any, *, run: bool) -> None:
+    """Until the address names a run, or none: it follows a moment later."""
+    WebDriverWait(driver, 10).until(lambda one: ("run=" in one.current_url) == run)
+
+
 def test_cards_open_and_close_by_keyboard(driver: Any) -> None:
     card = driver.find_element(By.ID, "card")
     opener = driver.find_element(By.CSS_SELECTOR, "#headline tbody .link")
@@ -200,9 +205,10 @@ def test_cards_open_and_close_by_keyboard(driver: Any) -> None:
     run = driver.find_element(By.CSS_SELECTOR, "#run-table .link")
     run.send_keys(Keys.SPACE)
     assert card.is_displayed() and "adbench run suite=quickstart" in card.text
-    assert "#run=" in driver.current_url
+    wait_for_address(driver, run=True)
     driver.find_element(By.CSS_SELECTOR, "#card .link").send_keys(Keys.ENTER)
-    assert driver.find_element(By.ID, "card-title").text == "kist" and "#run=" not in driver.current_url
+    assert driver.find_element(By.ID, "card-title").text == "kist"
+    wait_for_address(driver, run=False)
     focus(driver).send_keys(Keys.ESCAPE)
     assert not card.is_displayed() and focus(driver) == run
 
@@ -213,7 +219,8 @@ def test_a_run_has_an_address(browser: Any, page: Path) -> None:
     card = browser.find_element(By.ID, "card")
     assert card.is_displayed() and row["run_id"] in card.text and row["split_hash"] in card.text
     browser.find_element(By.ID, "card-close").click()
-    assert not card.is_displayed() and "#" not in browser.current_url
+    assert not card.is_displayed()
+    wait_for_address(browser, run=False)
     show(browser, f"{page.as_uri()}#run=nowhere")
     assert "does not hold that run" in browser.find_element(By.ID, "card").text
     assert browser.get_log("browser") == []
