@@ -139,6 +139,8 @@ class Dataset(ABC):
     record: ClassVar[DatasetRecord]
     config_class: ClassVar[type[DatasetConfig]]
     config: DatasetConfig
+    normal_everywhere: ClassVar[bool] = True
+    """Whether what is normal in one category is no anomaly in another, so that one model can serve all."""
 
     @abstractmethod
     def __init__(self, config: Any) -> None:

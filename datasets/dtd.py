@@ -27,6 +27,7 @@ class Dtd(FilesDataset):
 
     config: DtdConfig
     config_class = DtdConfig
+    normal_everywhere = False
     record: ClassVar[DatasetRecord] = DatasetRecord(
         name="dtd",
         title="DTD: describable textures, for simulated anomalies or one texture against all others",
@@ -40,7 +41,7 @@ class Dtd(FilesDataset):
         "own choice: the first image of each other texture that the division has there, in train as labelled ones",
         masks="none: image labels only, so pixel metrics are null",
         known_problems="made for the recognition of textures, not of anomalies: an image may show several; what is "
-        "anomalous in one category is normal in another, so multi_class=true makes no sense",
+        "anomalous in one category is normal in another, so multi_class=true is refused",
         version="1.0.1",
         archives=(
             Archive(

@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -80,6 +80,7 @@ def make_plan(request: Request, overrides: Overrides, data: OpenedData | None = 
     together = {
         spec.name: categories for spec, _, categories in chosen if request.multi_class and len(categories) > 1
     }
+    _refuse_contrary([dataset for spec, dataset, _ in chosen if spec.name in together])
     if overrides.categories is not None:
         chosen = _only(chosen, overrides.categories)
     _refuse_broken([(spec, dataset, together.get(spec.name, categories)) for spec, dataset, categories in chosen])
@@ -293,6 +294,15 @@ def _problems(dataset: Dataset, category: str) -> list[str]:
         return dataset.verify(category)
     except RequestError as error:
         return [f"{error.problem}; {error.remedy}" if error.remedy else error.problem]
+
+
+def _refuse_contrary(trained_together: Iterable[Dataset]) -> None:
+    for dataset in trained_together:
+        if not dataset.normal_everywhere:
+            raise RequestError(
+                f"multi_class=true: in '{dataset.record.name}' what is normal in one category is anomalous in others",
+                remedy="leave the dataset out, or train a model for each category (multi_class=false)",
+            )
 
 
 def _refuse_broken(chosen: list[tuple[DatasetSpec, Dataset, tuple[str, ...]]]) -> None:

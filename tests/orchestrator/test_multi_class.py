@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from click.testing import Result
 
+from adbench.datasets.errors import RequestError
 from adbench.datasets.imageset import ImageSet
 from adbench.methods.base import Method
 from adbench.methods.registry import method_class
@@ -19,6 +20,7 @@ from adbench.orchestrator.run_cell import Surroundings, run_cell
 from adbench.reports.entries import sort_runs
 from adbench.reports.schema import RunResult
 from adbench.reports.store import ResultStore
+from miniatures import MINIATURES
 
 Adbench = Callable[..., Result]
 PlanOf = Callable[..., Plan]
@@ -104,6 +106,13 @@ def test_a_single_category_has_no_other_protocol(plan_of: PlanOf, data: list[str
     shutil.rmtree(tmp_path / "set" / "right")
     (alone,), (together,) = (plan_of(*data, "method=recon", *words).cells for words in ((), ("multi_class=true",)))
     assert together.run_id == alone.run_id and not together.protocol.asked()
+
+
+def test_what_is_normal_in_one_category_must_not_be_an_anomaly_in_another(plan_of: PlanOf, tmp_path: Path) -> None:
+    words = ("suite=smoke", "method=recon", "dataset=dtd", f"dataset.root={MINIATURES['dtd'](tmp_path)}")
+    assert len(plan_of(*words).cells) > 1
+    with pytest.raises(RequestError, match="in 'dtd' what is normal in one category is anomalous"):
+        plan_of(*words, "multi_class=true")
 
 
 def test_labelled_anomalies_and_few_images_are_counted_in_each_category(
