@@ -99,7 +99,6 @@ _CHANCE: Figure = {
     "line": {"color": "#8a94a0", "dash": "dot", "width": 1},
 }
 _LAYOUT: Figure = {
-    "height": 430,
     "margin": {"l": 10, "r": 20, "t": 30, "b": 10},
     "xaxis": {
         "title": {"text": "False positive rate"},
