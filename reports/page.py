@@ -75,7 +75,9 @@ def render_page(store: ResultStore, suite: str | None = None, *, watched: bool =
     folder = store.folder
     parts = {"sweeps": build_sweeps(board, folder, images), "rocs": asdict(build_rocs(board, images))}
     beside = SideFiles()
-    page = render(board, build_gallery(board, store.gallery), beside, parts, watched=watched).encode()
+    page = render(
+        board, build_gallery(board, store.gallery, store.training_maps), beside, parts, watched=watched
+    ).encode()
     with folder.explained("write to the results folder"):
         _write(folder, page, beside)
     if watched:
