@@ -50,7 +50,7 @@ function readAddress() {
   byId("run-search").value = given.get("search") ?? "";
   fillRunFilters((name) => given.get(runKey(name)) ?? "");
   const [, fall, column] = /^(-?)(.*)$/s.exec(given.get("run-sort") ?? "");
-  runSorting.key = column in runColumns ? column : "";
+  runSorting.key = sortableRuns.includes(column) ? column : "";
   runSorting.ascending = !fall;
   byId("run-every").checked = given.get("every") === "1";
   cardState.run = given.get("run") ?? "";

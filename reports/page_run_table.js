@@ -42,9 +42,10 @@ const runColumns = {
     show: (row, value) => (value === null ? "–" : percent(value)),
   },
   fit_seconds: { title: "Fit (s)", value: valueOf("fit_seconds"), show: (row, value) => amount(value), className: "number" },
-  finished_at: { title: "Finished (UTC)", value: valueOf("finished_at"), show: (row, value) => value.slice(0, 16).replace("T", " ") },
+  finished_at: { title: "Finished (UTC)", value: (row) => Date.parse(valueOf("finished_at")(row)), show: (row) => valueOf("finished_at")(row).slice(0, 16).replace("T", " ") },
   record: { title: "Record", value: () => "", show: runButton, orderable: false },
 };
+const sortableRuns = Object.keys(runColumns).filter((name) => runColumns[name].orderable !== false);
 
 function libraryColumn([name, { value, show = (row, shown) => String(shown), ...rest }]) {
   const node = (row) => {
