@@ -102,6 +102,8 @@ function columns(part) {
   ];
 }
 
+// Not by DataTables, as the run table: rows that are not compared, or published, stay last in groups of their own, and
+// the few rows are there before that library is.
 function sorted(entries, column) {
   const sign = sorting.ascending ? 1 : -1;
   return [...entries].sort((a, b) => {

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from bench_page import Shape, write_store
 from browsing import BROWSER_TEST, choose, opened, run_cells, run_heading, show_runs
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -19,6 +18,7 @@ from adbench.reports import run_table
 from adbench.reports.page import render_page
 from adbench.reports.schema import RunResult
 from adbench.reports.store import ResultStore
+from bench_page import Shape, write_store
 
 pytestmark = BROWSER_TEST
 Make = Callable[..., RunResult]

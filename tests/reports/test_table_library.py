@@ -12,7 +12,8 @@ MODULE = "var fe=function(){},Tt=1;\nexport{Go as ITable,fe as default,Tt as jQu
 
 def test_default_export_becomes_the_global_and_the_licences_stay() -> None:
     assert as_classic_script(MODULE) == (
-        'globalThis.DataTable = (() => {\n"use strict";\nvar fe=function(){},Tt=1;\nreturn fe;\n/*! licences\n*/\n\n})();\n'
+        'globalThis.DataTable = (() => {\n"use strict";\nvar fe=function(){},Tt=1;\n'
+        "return fe;\n/*! licences\n*/\n\n})();\n"
     )
 
 
