@@ -67,6 +67,7 @@ function compareKnown(sign) {
 function openRunTable() {
   if (runTable || !packed.runs.total) return;
   runScript(packed.table_library);
+  DataTable.ext.errMode = "throw";  // otherwise it alerts
   DataTable.type("known first", "order", { asc: compareKnown(1), desc: compareKnown(-1) });
   runTable = new DataTable(byId("run-table"), {
     columns: Object.entries(runColumns).map(libraryColumn),
