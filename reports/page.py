@@ -26,11 +26,12 @@ from adbench.reports.files import Folder, LocalFolder
 from adbench.reports.gallery import COLOUR_MAP, GalleryView, build_gallery
 from adbench.reports.leaderboard import Aggregate, Leaderboard, Slice, build_leaderboard, rows_of_suite
 from adbench.reports.roc import build_rocs
-from adbench.reports.run_table import pack_runs, plain
+from adbench.reports.run_table import pack_runs, plain, run_choices
 from adbench.reports.schema import COSTS
 from adbench.reports.side_files import SideFiles, packed, zipped
 from adbench.reports.store import ResultStore
 from adbench.reports.sweeps import build_sweeps
+from adbench.reports.table_library import table_library
 from adbench.reports.watched import announce
 
 PAGE = "report/index.html"
@@ -52,6 +53,7 @@ _SCRIPTS = (
     "page_difference.js",
     "page_files.js",
     "page_runs.js",
+    "page_run_table.js",
     "page_cards.js",
     "page_roc.js",
     "page_search.js",
@@ -151,6 +153,7 @@ def render(
             packed(
                 {
                     "runs": runs,
+                    "table_library": table_library(),
                     **_views(board, beside),
                     "curves": build_curves(board),
                     "cards": {f"{one.kind} {one.name}": asdict(one) for plan in board.plans for one in plan.cards},
@@ -162,7 +165,7 @@ def render(
         style=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
         plotly=Markup(libraries),
         script=Markup(script),
-        hashes=[_csp_hash(libraries), _csp_hash(script)],
+        hashes=[_csp_hash(libraries), _csp_hash(table_library()), _csp_hash(script)],
     )
 
 
@@ -239,6 +242,7 @@ def _model(board: Leaderboard) -> dict[str, Any]:
         "most_ranked": MOST_METHODS,
         "slices": [_slice(part) for part in board.slices],
         "published": _published(board),
+        "run_choices": run_choices(board),
     }
 
 
