@@ -32,29 +32,44 @@ FLAGS = (
 
 
 @contextmanager
-def opened(path: Path, folder: Path, width: int = 1280, fragment: str = "") -> Iterator[Any]:
-    """A browser that shows the page at this fragment, after its script has drawn everything."""
+def launched(folder: Path) -> Iterator[Any]:
+    """A browser without network, that keeps its profile and what it downloads in ``folder``."""
     options = webdriver.ChromeOptions()
     options.binary_location = str(BROWSER)
     for flag in (*FLAGS, f"--user-data-dir={folder / 'profile'}"):
         options.add_argument(flag)
     options.add_experimental_option("prefs", {"download.default_directory": str(folder)})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
     try:
-        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        # a click must not meet a page that still scrolls smoothly to its target
-        calm = {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]}
-        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", calm)
         # a request that leaves the machine fails, and is then in the console
         driver.execute_cdp_cmd("Network.enable", {})
         driver.execute_cdp_cmd("Network.setBlockedURLs", {"urls": ["http://*", "https://*"]})
-        driver.get(path.as_uri() + fragment)
-        wait_ready(driver)
         yield driver
     finally:
         driver.quit()
+
+
+def show(driver: Any, address: str, width: int = 1280, *, dark: bool = False) -> None:
+    """Load a page in a window of this width, in one that prefers this theme."""
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    # a click must not meet a page that still scrolls smoothly to its target
+    wishes = {"prefers-reduced-motion": "reduce", "prefers-color-scheme": "dark" if dark else "light"}
+    features = [{"name": name, "value": value} for name, value in wishes.items()]
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    driver.get("about:blank")  # or another fragment of the page before would not load it again
+    driver.get_log("performance")
+    driver.get(address)
+
+
+@contextmanager
+def opened(path: Path, folder: Path, width: int = 1280, fragment: str = "") -> Iterator[Any]:
+    """A browser that shows the page at this fragment, after its script has drawn everything."""
+    with launched(folder) as driver:
+        show(driver, path.as_uri() + fragment, width)
+        wait_ready(driver)
+        yield driver
 
 
 def wait_ready(driver: Any) -> None:
