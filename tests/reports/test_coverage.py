@@ -10,7 +10,7 @@ from adbench.reports.coverage import LONGEST_LINE, MOST_LISTED, build_coverage
 from adbench.reports.gallery import GalleryView
 from adbench.reports.leaderboard import Leaderboard, build_leaderboard
 from adbench.reports.page import render
-from adbench.reports.schema import RunResult
+from adbench.reports.schema import IMAGES_SCHEMA, RunResult
 from adbench.reports.side_files import SideFiles
 
 COUNT = 10_000
@@ -27,9 +27,7 @@ def board(make_result: Callable[..., RunResult], build: Callable[..., Leaderboar
     places = [f"c{index // 100}" for index in range(COUNT)]
     runs = runs.assign(run_id=own, category=places, seed=[index % 100 for index in range(COUNT)], error=errors)
     runs["notes"] = [f"warning {text}" for text in own]
-    return build_leaderboard(
-        runs, pd.DataFrame(columns=["run_id", "split"]), created=datetime(2026, 2, 1, tzinfo=UTC)
-    )
+    return build_leaderboard(runs, IMAGES_SCHEMA.empty_table().to_pandas(), created=datetime(2026, 2, 1, tzinfo=UTC))
 
 
 def seeds(cells: tuple[str, ...]) -> int:
