@@ -10,7 +10,9 @@ import pytest
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
+from selenium_axe_python.axe import Axe  # noqa: E402
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
@@ -105,3 +107,49 @@ def sort_state(driver: Any, key: str) -> str | None:
 def choose(driver: Any, name: str, value: str) -> None:
     """Choose in the list of this id."""
     Select(driver.find_element(By.ID, name)).select_by_value(value)
+
+
+def violations(driver: Any) -> list[str]:
+    """What axe-core finds wrong with all that the page can show, a line for each rule."""
+    driver.execute_script("document.querySelectorAll('details').forEach((one) => { one.open = true; });")
+    checker = Axe(driver)
+    checker.inject()  # type: ignore[no-untyped-call]
+    found = checker.run()
+    assert len(found["passes"]) > 15, "axe-core has looked at the page"
+    return [f"{one['impact']} {one['id']}: {one['nodes'][0]['html'][:200]}" for one in found["violations"]]
+
+
+CONTROLS = {
+    "button",
+    "link",
+    "combobox",
+    "checkbox",
+    "searchbox",
+    "textbox",
+    "DisclosureTriangle",
+    "region",
+    "dialog",
+}
+
+
+def unnamed(driver: Any) -> list[str]:
+    """Roles of the controls and places that a screen reader would announce without a name."""
+    nodes = driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    known = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node["ignored"]]
+    controls = [(role, name) for role, name in known if role in CONTROLS]
+    assert controls, "there are links at least"
+    return [role for role, name in controls if not name.strip()]
+
+
+def visited(driver: Any, most: int) -> list[int]:
+    """Where the tab key leads from the page's top: places of elements in the document, the end not gone beyond."""
+    script = "return [...document.querySelectorAll('*')].indexOf(document.activeElement)"
+    driver.execute_script("scrollTo(0, 0); document.activeElement.blur();")
+    places: list[int] = []
+    for _ in range(most):
+        driver.switch_to.active_element.send_keys(Keys.TAB)
+        place = int(driver.execute_script(script))
+        if places and place <= places[0]:
+            break
+        places.append(place)
+    return places

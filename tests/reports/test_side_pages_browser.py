@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import BROWSER_TEST, launched, show, wait_ready
+from browsing import BROWSER_TEST, launched, show, unnamed, violations, visited, wait_ready
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -37,9 +37,25 @@ def assert_calm(driver: Any, path: Path) -> None:
     messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
     asked = [one["params"]["request"]["url"] for one in messages if one["method"] == "Network.requestWillBeSent"]
     assert set(asked) == {path.as_uri()}
-    assert driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    root = "document.documentElement"
+    assert driver.execute_script(f"return {root}.scrollWidth <= {root}.clientWidth")
     assert driver.find_elements(By.CSS_SELECTOR, "img, script") == []
     assert HOSTILE in driver.execute_script("return document.body.textContent")
+
+
+def check_for_everybody(driver: Any, path: Path) -> None:
+    """On a phone and a desk, light and dark, with all that can be opened open; leaves it at a desk, as it opens."""
+    for width in (390, 1280):
+        for dark in (True, False):
+            show(driver, path.as_uri(), width, dark=dark)
+            background = driver.execute_script("return getComputedStyle(document.body).backgroundColor")
+            assert (background == "rgb(16, 19, 24)") == dark
+            assert violations(driver) == []
+            assert unnamed(driver) == []
+            assert_calm(driver, path)
+            places = visited(driver, 40)
+            assert places == sorted(places) and len(places) > 1
+    show(driver, path.as_uri())
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +84,7 @@ def test_the_page_of_a_comparison(driver: Any, stores: list[ResultStore], tmp_pa
     pairings = [one for name, (a, b) in zip(("ckaad", HOSTILE), sides, strict=True) for one in pair(name, a, b)]
     path = tmp_path / "index.html"
     path.write_text(render_comparison(Comparison("A " + HOSTILE, "B", tuple(pairings), ("kist, in A alone",))))
-    for width in (1280, 390):
-        show(driver, path.as_uri(), width)
-        assert_calm(driver, path)
+    check_for_everybody(driver, path)
     rows = driver.execute_script(
         "return [...document.querySelectorAll('table')].map((one) => one.tBodies[0].rows.length)"
     )
@@ -93,9 +107,7 @@ def test_the_index_of_several_folders(driver: Any, stores: list[ResultStore], tm
     render_page(stores[1])
     path = tmp_path / "all.html"
     path.write_text(render_index(stores, suite_rows(stores), histories(stores), path))
-    for width in (390, 1280):
-        show(driver, path.as_uri(), width)
-        assert_calm(driver, path)
+    check_for_everybody(driver, path)
     assert len(driver.find_elements(By.CSS_SELECTOR, "#suite-table tbody tr")) == 2
     lines = driver.find_elements(By.CSS_SELECTOR, "svg.history")
     assert len(lines) == 2
