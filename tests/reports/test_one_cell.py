@@ -81,7 +81,9 @@ def board_of(tables: dict[str, pd.DataFrame], states: dict[int, str]) -> tuple[p
     kept = tables["ok"].drop([*chosen["missing"], *chosen["failed"]])
     runs = pd.concat([kept, tables["failed"].loc[chosen["failed"]]], ignore_index=True)
     names = [one.name for one in fields(PlannedCell)]
-    cells = tuple(PlannedCell(**row) for row in tables["ok"][names].to_dict("records"))
+    cells = tuple(
+        PlannedCell(**dict(zip(names, row, strict=True))) for row in tables["ok"][names].to_numpy().tolist()
+    )
     plan = SuitePlan(name="quickstart", title="Q", rank_by="image_auroc", cells=cells)
     images = tables["images"][tables["images"]["run_id"].isin(runs.loc[runs["status"] == "ok", "run_id"])]
     created = datetime(2026, 2, 1, tzinfo=UTC)
@@ -173,7 +175,8 @@ def check_metric(found: Aggregate, name: str, labels: list[str], rows: pd.DataFr
         named = (own["dataset"] + "/" + own["category"]).groupby(own["cell"]).first()
         resampled = resample_runs(images, where, named.tolist(), (len(estimates), len(named)), RESAMPLES)
         columns = [np.flatnonzero(named == one) for one in named.unique()]
-        noise = [resampled.noise(name, np.arange(len(estimates)), one) for one in columns]
+        found_noise = [resampled.noise(name, np.arange(len(estimates)), one) for one in columns]
+        noise = [one for one in found_noise if one is not None]
     expected = estimate_means([one.to_numpy() for one in by_place], noise)
     assert found.interval == expected.interval
     ends = [(one.low, one.high) for one in values]
@@ -279,5 +282,5 @@ def check_single_intervals(board: Leaderboard, whole: Leaderboard, cell: int, ru
     inside = (runs["budget"] == budget) & (runs["dataset"] == place[0]) & (runs["category"] == place[1])
     for own, tolerance in ((runs.index[~inside], 0), (runs.index[inside], 1e-9)):
         kept = [run_id for run_id in own if run_id in board.run_intervals.index]
-        ends = [some.run_intervals.loc[kept].to_numpy() for some in (board, whole)]
-        np.testing.assert_allclose(*ends, rtol=tolerance)
+        now, then = (some.run_intervals.loc[kept].to_numpy() for some in (board, whole))
+        np.testing.assert_allclose(now, then, rtol=tolerance)
