@@ -8,11 +8,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from browsing import BROWSER_TEST, choose, headline, opened, show_runs, sort_button, sort_state
+from browsing import (
+    BROWSER_TEST,
+    choose,
+    headline,
+    opened,
+    show_runs,
+    sort_button,
+    sort_state,
+    unnamed,
+    violations,
+    visited,
+)
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
-from selenium_axe_python.axe import Axe
 from sklearn.metrics import roc_auc_score
 
 from adbench.reports.page import render_page
@@ -235,16 +245,6 @@ def test_theme_toggles(driver: Any) -> None:
     assert driver.execute_script(background) == before
 
 
-def violations(driver: Any) -> list[str]:
-    """What axe-core finds wrong with all that the page can show, a line for each rule."""
-    driver.execute_script("document.querySelectorAll('details').forEach((one) => { one.open = true; });")
-    checker = Axe(driver)
-    checker.inject()  # type: ignore[no-untyped-call]
-    found = checker.run()
-    assert len(found["passes"]) > 30, "axe-core has looked at the page"
-    return [f"{one['impact']} {one['id']}: {one['nodes'][0]['html'][:200]}" for one in found["violations"]]
-
-
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_nothing_shuts_anybody_out(page: Path, tmp_path: Path, width: int, dark: bool) -> None:
@@ -252,6 +252,9 @@ def test_nothing_shuts_anybody_out(page: Path, tmp_path: Path, width: int, dark:
         if dark:
             driver.find_element(By.ID, "theme").click()
         assert violations(driver) == []
+        assert unnamed(driver) == []
+        places = visited(driver, 60)
+        assert places == sorted(places) and len(set(places)) > 15, "the tab key goes down the page"
         if width == 1280 and not dark:  # The check would have told.
             driver.execute_script(
                 "document.querySelector('#budget').parentElement.replaceWith(document.querySelector('#budget'))"
