@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from browsing import BROWSER_TEST, choose, launched, show, wait_ready
+from browsing import BROWSER_TEST, choose, launched, show, show_runs, wait_ready
+from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from adbench.benchmark_suites.metrics import METRICS
@@ -170,6 +171,13 @@ def cells_of(driver: Any, table: str, inner: str) -> dict[str, dict[str, str]]:
 def test_rows_of_the_run_table_and_of_its_file(
     driver: Any, runs: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
+    choose(driver, "budget", "smoke")
+    choose(driver, "modality", "")
+    choose(driver, "dataset", "elpv")
+    show_runs(driver)
+    here = runs[(runs["budget"] == "smoke") & (runs["dataset"] == "elpv")]
+    assert text_of(driver, "#run-count").startswith(f"{len(here)} runs found, 1 to {len(here)} shown. ")
+    driver.find_element(By.ID, "run-every").click()
     assert text_of(driver, "#run-count").startswith(f"{len(runs)} runs found")
     folder = tmp_path_factory.mktemp("download")
     driver.execute_cdp_cmd("Page.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)})
