@@ -3,10 +3,10 @@
 
 const byId = (id) => document.getElementById(id);
 const root = document.documentElement;
-const model = JSON.parse(byId("model").textContent);
-const state = { budget: model.budgets[0], modality: "", dataset: "", metric: model.rank_by, cost: "fit_seconds" };
+const state = { budget: "", modality: "", dataset: "", metric: "", cost: "fit_seconds" };
 const sorting = { key: "rank", ascending: true };
 const PAGE_ROWS = 50;
+let model;
 let packed = { runs: { count: 0, total: 0, columns: {}, files: [] }, figures: [], comparisons: [], intervals: {}, views: {} };
 let shownRows = PAGE_ROWS;
 
@@ -270,8 +270,9 @@ function startScroll() {
 // Start
 
 function startGallery() {
-  const tiles = JSON.parse(byId("tiles").textContent);
+  let tiles;
   const show = (node) => {
+    tiles ??= JSON.parse(byId("tiles").textContent);
     for (const image of node.querySelectorAll("img[data-tile]:not([src])")) image.src = tiles[Number(image.dataset.tile)];
   };
   for (const node of document.querySelectorAll("details.gallery")) node.addEventListener("toggle", () => node.open && show(node));
@@ -292,9 +293,8 @@ function draw() {
   writeAddress();
 }
 
-async function start() {
-  startTheme();
-  if (!byId("filters")) return;
+async function startBoard() {
+  model = await unpacked(byId("model").textContent);
   startGallery();
   drawColumnChoice();
   readAddress();
@@ -330,7 +330,14 @@ async function start() {
   startScroll();
   startAddress();
   startCards();
-  root.dataset.ready = "true";
+}
+
+async function start() {
+  startTheme();
+  const empty = !byId("filters");
+  if (!empty) await startBoard();
+  root.dataset.ready = "true";  // all but the figures
+  if (!empty) await startFigures();
 }
 
 start();

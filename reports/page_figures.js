@@ -6,38 +6,6 @@ const theme = () => {
   return { text: color("--text"), soft: color("--soft"), grid: color("--grid"), panel: color("--panel") };
 };
 
-function plot(id, figure, empty) {
-  const target = byId(id);
-  if (!figure) {
-    Plotly.purge(target);
-    target.replaceChildren(el("p", { className: "fine", textContent: empty }));
-    return;
-  }
-  if (!target.classList.contains("js-plotly-plot")) target.replaceChildren();
-  const { text, soft, grid, panel } = theme();
-  const axis = { gridcolor: grid, linecolor: grid, tickcolor: soft, zerolinecolor: grid };
-  const layout = {
-    ...figure.layout,
-    paper_bgcolor: "rgba(0,0,0,0)",
-    plot_bgcolor: "rgba(0,0,0,0)",
-    font: { family: "system-ui, -apple-system, Segoe UI, Roboto, Helvetica, Arial, sans-serif", size: 12, color: text },
-    modebar: { bgcolor: "rgba(0,0,0,0)", color: soft, activecolor: text },
-    hoverlabel: { bgcolor: panel, bordercolor: soft, font: { color: text } },
-  };
-  // a figure of several plots has xaxis2 and so on
-  for (const name of ["xaxis", "yaxis", ...Object.keys(figure.layout).filter((key) => /^[xy]axis\d/.test(key))]) {
-    layout[name] = { ...axis, ...figure.layout[name] };
-  }
-  const png = {
-    name: "png", title: "Download as PNG", icon: Plotly.Icons["camera-retro"],
-    click: (graph) => Plotly.downloadImage(graph, { format: "png", scale: 2, filename: `adbench-${id}` }),
-  };
-  Plotly.react(target, structuredClone(figure.data), layout, {
-    responsive: true, displaylogo: false, displayModeBar: true,
-    modeBarButtons: [["toImage", png]], toImageButtonOptions: { format: "svg", filename: `adbench-${id}` },
-  });
-}
-
 // The interval of an entry's mean over its own seeds in a category.
 const byCell = new Map();
 function cellInterval(place, entry) {
@@ -104,7 +72,7 @@ const isDark = () => (root.dataset.theme ?? (prefersDark.matches ? "dark" : "lig
 function showTheme() {
   byId("theme").setAttribute("aria-pressed", String(isDark()));
   byId("theme").textContent = isDark() ? "Light theme" : "Dark theme";
-  if (byId("heat")) drawFigures();
+  if (model) drawFigures();
 }
 
 function startTheme() {
@@ -124,6 +92,7 @@ function startPrint() {
     before = root.dataset.theme;
     root.dataset.theme = "light";
     drawFigures();
+    drawPending();
   });
   addEventListener("afterprint", () => {
     if (before) root.dataset.theme = before;
