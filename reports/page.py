@@ -291,10 +291,20 @@ def _published(board: Leaderboard) -> list[dict[str, Any]]:
 def _slice(part: Slice) -> dict[str, Any]:
     """A slice without its comparisons, which are packed."""
     own = asdict(replace(part, metrics={}))
+    own["costs"] = [cost and {name: _short(value) for name, value in cost.items()} for cost in own["costs"]]
     for name, aggregate in part.metrics.items():
-        own["metrics"][name] = asdict(replace(aggregate, comparison=None, compared=()))
-        del own["metrics"][name]["comparison"], own["metrics"][name]["compared"]
+        estimates = [
+            one and {key: _short(value) for key, value in vars(one).items()} for one in aggregate.estimates
+        ]
+        found = {**vars(aggregate), "estimates": estimates}
+        del found["comparison"], found["compared"]
+        own["metrics"][name] = found
     return own
+
+
+def _short(value: Any) -> Any:
+    """A float with eight digits: more tell nobody anything, and make the page larger."""
+    return float(f"{value:.8g}") if isinstance(value, float) else value
 
 
 def _comparisons(part: Slice) -> dict[str, Any]:

@@ -17,15 +17,17 @@ function cellInterval(place, entry) {
   return byCell.get(key).get(`${place} ${entry}`);
 }
 
-function withIntervals(heat) {
+// What a cell says when pointed at; the rows and columns are escaped, as Plotly wants them.
+function withHover(heat) {
   if (!heat) return heat;
-  const { places, entries } = heat.layout.meta;
-  const text = places.map((place) => entries.map((entry) => {
+  const { places, entries, rows, columns } = heat.layout.meta;
+  const text = places.map((place, row) => entries.map((entry, column) => {
     const found = cellInterval(place, entry);
-    return found ? `<br>${INTERVALS[found.kind][0]}: ${percent(found.low)} – ${percent(found.high)}` : "";
+    const chance = found ? `<br>${INTERVALS[found.kind][0]}: ${percent(found.low)} – ${percent(found.high)}` : "";
+    return `${rows[row]}<br>${columns[column]}<br>${heat.data[0].z[row][column]?.toFixed(2)} %${chance}`;
   }));
   const [map, ...rest] = heat.data;
-  return { ...heat, data: [{ ...map, text, hovertemplate: "%{hovertext}<br>%{z:.2f} %%{text}<extra></extra>" }, ...rest] };
+  return { ...heat, data: [{ ...map, hovertext: text, hovertemplate: "%{hovertext}<extra></extra>" }, ...rest] };
 }
 
 function drawFigures() {
@@ -40,7 +42,7 @@ function drawFigures() {
   byId("ranks").hidden = !figures.ranks[state.metric];
   const notice = viewNotice();
   plot("ranks", figures.ranks[state.metric], "");
-  plot("heat", withIntervals(heat), notice || `No run has a value of ${title} here.`);
+  plot("heat", withHover(heat), notice || `No run has a value of ${title} here.`);
   const scatter = figures.cost[state.metric]?.[state.cost];
   byId("cost-caption").textContent = scatter?.conclusion ?? "";
   plot("scatter", scatter, notice || `No compared method has both ${title} and ${model.costs[state.cost]}.`);

@@ -107,8 +107,14 @@ def critical_difference(methods: int, categories: int) -> float:
 
 def nemenyi(difference: Floats, methods: int, categories: int) -> Floats:
     """Two-sided p-values of differences between two average ranks of ``methods`` over ``categories``."""
-    standard = np.abs(difference) / _rank_error(methods, categories)
-    return np.asarray(stats.studentized_range.sf(standard * np.sqrt(2), methods, np.inf), dtype=np.float64)
+    standard = rounded(np.abs(difference) / _rank_error(methods, categories) * np.sqrt(2))
+    tails = [_range_tail(float(one), methods) for one in standard.ravel()]
+    return np.array(tails, dtype=np.float64).reshape(standard.shape)
+
+
+@cache  # it integrates numerically, and average ranks of few categories have the same few differences
+def _range_tail(standard: float, methods: int) -> float:
+    return float(stats.studentized_range.sf(standard, methods, np.inf))
 
 
 def _rank_error(methods: int, categories: int) -> float:

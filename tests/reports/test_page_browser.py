@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from browsing import BROWSER_TEST, choose, headline, opened, sort_button, sort_state
+from browsing import (
+    BROWSER_TEST,
+    choose,
+    headline,
+    opened,
+    scroll_to_figure,
+    scroll_to_figures,
+    sort_button,
+    sort_state,
+)
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
@@ -57,6 +66,7 @@ def driver(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any
 
 
 def test_page_draws_without_a_message_in_the_console(driver: Any) -> None:
+    scroll_to_figures(driver)
     assert driver.get_log("browser") == []
     assert driver.execute_script("return document.querySelectorAll('#heat .heatmaplayer image').length") > 0
     assert driver.execute_script("return document.querySelectorAll('#scatter .points path').length") > 0
@@ -248,6 +258,7 @@ def test_nothing_shuts_anybody_out(page: Path, tmp_path: Path, width: int, dark:
     with opened(page, tmp_path, width) as driver:
         if dark:
             driver.find_element(By.ID, "theme").click()
+        scroll_to_figures(driver)
         assert violations(driver) == []
         if width == 1280 and not dark:  # The check would have told.
             driver.execute_script(
@@ -260,6 +271,7 @@ def test_hostile_names_are_text(driver: Any) -> None:
     assert HOSTILE in headline(driver, "method")
     assert driver.execute_script("return document.scripts.length") == 5
     assert driver.execute_script("return document.querySelectorAll('img[src=x]').length") == 0
+    scroll_to_figure(driver, "heat")
     drawn = driver.execute_script("return document.querySelector('#heat').textContent")
     assert HOSTILE in drawn
     assert ENDING[:20] in drawn
