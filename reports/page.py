@@ -293,9 +293,7 @@ def _slice(part: Slice) -> dict[str, Any]:
     own = asdict(replace(part, metrics={}))
     own["costs"] = [cost and {name: _short(value) for name, value in cost.items()} for cost in own["costs"]]
     for name, aggregate in part.metrics.items():
-        estimates = [
-            one and {key: _short(value) for key, value in vars(one).items()} for one in aggregate.estimates
-        ]
+        estimates = [one and {key: _short(value) for key, value in vars(one).items()} for one in aggregate.estimates]
         found = {**vars(aggregate), "estimates": estimates}
         del found["comparison"], found["compared"]
         own["metrics"][name] = found

@@ -52,7 +52,7 @@ async function drawQueue() {
   if (drawing) return;
   drawing = true;
   for (const place of queue) {
-    await new Promise((resolve) => requestIdleCallback(resolve, { timeout: 500 }));
+    await new Promise((resolve) => setTimeout(resolve));
     queue.delete(place);
     drawPlace(place);
   }

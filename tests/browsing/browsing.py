@@ -73,10 +73,13 @@ def scroll_to_figure(driver: Any, name: str) -> Any:
 
 
 def scroll_to_figures(driver: Any) -> None:
-    """Go to every figure that the page shows, until it is drawn."""
-    shown = "return [...document.querySelectorAll('.plot')].filter((one) => one.checkVisibility()).map((one) => one.id)"
+    """Go to every figure that the page shows, until it is drawn, and back to the page's beginning."""
+    shown = (
+        "return [...document.querySelectorAll('.plot')].filter((one) => one.checkVisibility()).map((one) => one.id)"
+    )
     for name in driver.execute_script(shown):
         scroll_to_figure(driver, name)
+    driver.execute_script("scrollTo(0, 0)")  # where its fixed head covers no button
 
 
 def headline(driver: Any, key: str) -> list[str]:

@@ -68,7 +68,8 @@ def waiting(driver: Any) -> list[str]:
 def heights(driver: Any) -> dict[str, int]:
     """Of the figures' places, and of the document."""
     script = """
-        return [...arguments[0].map((name) => document.getElementById(name)), document.body].map((one) => one.offsetHeight);
+        const places = arguments[0].map((name) => document.getElementById(name));
+        return [...places, document.body].map((one) => one.offsetHeight);
     """
     return dict(zip([*FIGURES, "document"], driver.execute_script(script, FIGURES), strict=True))
 
