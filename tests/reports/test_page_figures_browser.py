@@ -113,6 +113,8 @@ def test_figures_follow_filters_and_theme_when_the_reader_comes_back(driver: Any
     scroll_to_figures(driver)
     light = driver.execute_script(colour)
     assert len(driver.execute_script(rows)) == 20
+    pointed_at = driver.execute_script("return document.getElementById('heat').data[0].hovertext[2][0]")
+    assert pointed_at.startswith("a/c04<br>m5<br>85.40 %<br>95 % interval over test images")
     choose(driver, "dataset", "b")
     driver.find_element(By.ID, "theme").click()
     scroll_to_figure(driver, "heat")
