@@ -153,7 +153,8 @@ def _untied(difference: Floats) -> Floats:
     of which there are few."""
     sums = (stats.rankdata(np.abs(difference), axis=1) * (difference > 0)).sum(axis=1)
     _, first, back = np.unique(sums, return_index=True, return_inverse=True)
-    return np.asarray(stats.wilcoxon(difference[first], axis=1).pvalue[back], dtype=np.float64)
+    found = np.asarray(stats.wilcoxon(difference[first], axis=1).pvalue, dtype=np.float64)
+    return np.asarray(found[back])
 
 
 def _enumerated(difference: Floats) -> Floats:
