@@ -68,7 +68,10 @@ def find_lines(board: Leaderboard, budget: str) -> Iterator[Line]:
     choices = pd.Series([_choice(*row) for row in zip(*columns, strict=True)], index=runs.index, dtype=object)
     for (method, selection), own in runs.groupby(["method", "selection"]):
         told = choices[own.index]
-        varied = set().union(*(differing(told[cell.index]) for _, cell in own.groupby("place")))
+        cells: dict[int, list[dict[str, str]]] = {}
+        for place, choice in zip(own["place"], told, strict=True):
+            cells.setdefault(place, []).append(choice)
+        varied = set().union(*map(differing, cells.values()))
         for name in varied - {"multi_class"}:
             rest = told.map(lambda choice, others=varied - {name}: spelled(choice, others))
             for text, line in own.groupby(rest):

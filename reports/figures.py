@@ -48,7 +48,7 @@ def category_values(found: Sorted, budget: str, metric: str) -> tuple[pd.DataFra
     values = runs.pivot_table(index="place", columns="entry", values=metric, aggfunc="mean", dropna=False)
     states = runs.assign(state=(runs["status"] == "ok").map({True: "undefined", False: "failed"}))
     state = states.pivot_table(index="place", columns="entry", values="state", aggfunc="max")
-    return values, state
+    return values, state.astype(object)  # which every slice takes its part of: far slower as text
 
 
 def order(part: Slice, metric: str) -> list[int]:
@@ -93,7 +93,7 @@ def heat_map(found: Sorted, part: Slice, metric: str, tables: tuple[pd.DataFrame
     low, high = _scale(z)
     inks = _inks(z[tuple(known.T)], low, high, reverse=not info.higher_is_better)
     names = [plain(found.entries[entry].label) for entry in entries]
-    hover = [[f"{label}<br>{name}" for name in names] for label in map(plain, rows)]
+    labels = [plain(label) for label in rows]
     return {
         "conclusion": conclusions.of_categories(
             z, [found.entries[entry].label for entry in entries], rows, higher=info.higher_is_better
@@ -101,9 +101,7 @@ def heat_map(found: Sorted, part: Slice, metric: str, tables: tuple[pd.DataFrame
         "data": [
             {
                 "type": "heatmap",
-                "z": [[None if np.isnan(value) else round(float(value), 4) for value in row] for row in z],
-                "hovertext": hover,
-                "hovertemplate": "%{hovertext}<br>%{z:.2f} %<extra></extra>",
+                "z": [[None if math.isnan(value) else round(value, 4) for value in row] for row in z.tolist()],
                 "zmin": low,
                 "zmax": high,
                 "colorscale": "Cividis",
@@ -115,9 +113,9 @@ def heat_map(found: Sorted, part: Slice, metric: str, tables: tuple[pd.DataFrame
             {
                 "type": "scatter",
                 "mode": "text",
-                "x": [int(x) for _, x in known],
-                "y": [int(y) for y, _ in known],
-                "text": [f"{z[y, x]:.1f}" for y, x in known],
+                "x": known[:, 1].tolist(),
+                "y": known[:, 0].tolist(),
+                "text": [f"{value:.1f}" for value in z[tuple(known.T)].tolist()],
                 "textfont": {"color": inks},
                 "hoverinfo": "skip",
                 "showlegend": False,
@@ -128,7 +126,7 @@ def heat_map(found: Sorted, part: Slice, metric: str, tables: tuple[pd.DataFrame
                 "x": [int(x) for x, _, _ in gaps],
                 "y": [int(y) for _, y, _ in gaps],
                 "text": [_MARKS[kind] for _, _, kind in gaps],
-                "hovertext": [f"{hover[y][x]}<br>{kind}" for x, y, kind in gaps],
+                "hovertext": [f"{labels[y]}<br>{names[x]}<br>{kind}" for x, y, kind in gaps],
                 "hovertemplate": "%{hovertext}<extra></extra>",
                 "showlegend": False,
             },
@@ -136,7 +134,7 @@ def heat_map(found: Sorted, part: Slice, metric: str, tables: tuple[pd.DataFrame
         "layout": {
             "height": 110 + _ROW * len(places),
             "margin": {"l": 10, "r": 10, "t": 10, "b": 10},
-            "meta": {"places": places, "entries": entries},
+            "meta": {"places": places, "entries": entries, "rows": labels, "columns": names},
             "xaxis": _axis([plain(found.entries[entry].label, _LONGEST) for entry in entries], "top"),
             "yaxis": {
                 **_axis([plain(name, _LONGEST) for name in rows], "left"),
@@ -211,7 +209,7 @@ def cost_scatter(found: Sorted, part: Slice, metric: str, cost: str) -> Figure |
             "type": "scatter",
             "mode": mode,
             "name": name,
-            "x": [float(x[index]) for index in chosen],
+            "x": [float(f"{x[index]:.6g}") for index in chosen],
             "y": [round(float(y[index]), 4) for index in chosen],
             "text": [plain(names[index], 24) for index in chosen],
             "hovertext": [plain(names[index]) for index in chosen],
@@ -223,8 +221,8 @@ def cost_scatter(found: Sorted, part: Slice, metric: str, cost: str) -> Figure |
             "error_y": {
                 "type": "data",
                 "symmetric": False,
-                "array": [100 * (ends[i][1] or 0) - y[i] if ends[i][1] is not None else 0 for i in chosen],
-                "arrayminus": [y[i] - 100 * (ends[i][0] or 0) if ends[i][0] is not None else 0 for i in chosen],
+                "array": [0 if (end := ends[i][1]) is None else round(100 * end - y[i], 4) for i in chosen],
+                "arrayminus": [0 if (end := ends[i][0]) is None else round(y[i] - 100 * end, 4) for i in chosen],
                 "thickness": 1,
                 "width": 3,
                 "color": color,

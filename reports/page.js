@@ -3,9 +3,9 @@
 
 const byId = (id) => document.getElementById(id);
 const root = document.documentElement;
-const model = JSON.parse(byId("model").textContent);
-const state = { budget: model.budgets[0], modality: "", dataset: "", metric: model.rank_by, cost: "fit_seconds" };
+const state = { budget: "", modality: "", dataset: "", metric: "", cost: "fit_seconds" };
 const sorting = { key: "rank", ascending: true };
+let model;
 let packed = { runs: { count: 0, total: 0, columns: {}, files: [] }, figures: [], comparisons: [], intervals: {}, views: {} };
 
 function el(tag, properties = {}, ...children) {
@@ -277,8 +277,9 @@ function startScroll() {
 // Start
 
 function startGallery() {
-  const tiles = JSON.parse(byId("tiles").textContent);
+  let tiles;
   const show = (node) => {
+    tiles ??= JSON.parse(byId("tiles").textContent);
     for (const image of node.querySelectorAll("img[data-tile]:not([src])")) image.src = tiles[Number(image.dataset.tile)];
   };
   for (const node of document.querySelectorAll("details.gallery")) node.addEventListener("toggle", () => node.open && show(node));
@@ -299,9 +300,8 @@ function draw() {
   writeAddress();
 }
 
-async function start() {
-  startTheme();
-  if (!byId("filters")) return;
+async function startBoard() {
+  model = await unpacked(byId("model").textContent);
   startGallery();
   drawColumnChoice();
   readAddress();
@@ -333,7 +333,14 @@ async function start() {
   startAddress();
   startCards();
   startRuns();
-  root.dataset.ready = "true";
+}
+
+async function start() {
+  startTheme();
+  const empty = !byId("filters");
+  if (!empty) await startBoard();
+  root.dataset.ready = "true";  // all but the figures
+  if (!empty) await startFigures();
 }
 
 start();

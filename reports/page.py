@@ -1,6 +1,7 @@
 """The leaderboard page: one HTML file that needs no network."""
 
 import base64
+import gzip
 import hashlib
 import json
 import tempfile
@@ -49,6 +50,7 @@ MOST_VIEW_BYTES = 700_000  # of the compressed figures and comparisons, before b
 
 _FOLDER = Path(__file__).parent
 _SCRIPTS = (
+    "page_plot.js",
     "page_figures.js",
     "page_difference.js",
     "page_files.js",
@@ -130,7 +132,6 @@ def render(
     that need more than the board."""
     runs = pack_runs(board, beside)
     script = _script()
-    libraries = _plotly()
     return _template().render(
         board=board,
         watched=watched,
@@ -147,7 +148,7 @@ def render(
         runs=runs,
         n_beside=sum(file["count"] for file in runs["files"]),
         colour_map=", ".join(f"rgb({r} {g} {b})" for r, g, b in COLOUR_MAP[::15].tolist()),
-        model=_json(_model(board)),
+        model=Markup(packed(_model(board))),
         tiles=_json(gallery.tiles),
         packed=Markup(
             packed(
@@ -163,9 +164,9 @@ def render(
         ),
         has_side_files=bool(beside.contents),
         style=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
-        plotly=Markup(libraries),
+        plotly=Markup(_plotly()),
         script=Markup(script),
-        hashes=[_csp_hash(libraries), _csp_hash(table_library()), _csp_hash(script)],
+        hashes=[_csp_hash(one) for one in (get_plotlyjs(), table_library(), script)],
     )
 
 
@@ -183,8 +184,8 @@ def _title(board: Leaderboard) -> str:
 
 @cache
 def _plotly() -> str:
-    # the parser of HTML normalises line ends, and the hash is of what it has parsed
-    return str(get_plotlyjs()).replace("\r\n", "\n").replace("\r", "\n")
+    """Plotly's script, packed: the page runs it after all else is drawn."""
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), compresslevel=6, mtime=0)).decode()
 
 
 def _script() -> str:
@@ -296,10 +297,18 @@ def _published(board: Leaderboard) -> list[dict[str, Any]]:
 def _slice(part: Slice) -> dict[str, Any]:
     """A slice without its comparisons, which are packed."""
     own = asdict(replace(part, metrics={}))
+    own["costs"] = [cost and {name: _short(value) for name, value in cost.items()} for cost in own["costs"]]
     for name, aggregate in part.metrics.items():
-        own["metrics"][name] = asdict(replace(aggregate, comparison=None, compared=()))
-        del own["metrics"][name]["comparison"], own["metrics"][name]["compared"]
+        estimates = [one and {key: _short(value) for key, value in vars(one).items()} for one in aggregate.estimates]
+        found = {**vars(aggregate), "estimates": estimates}
+        del found["comparison"], found["compared"]
+        own["metrics"][name] = found
     return own
+
+
+def _short(value: Any) -> Any:
+    """A float with eight digits: more tell nobody anything, and make the page larger."""
+    return float(f"{value:.8g}") if isinstance(value, float) else value
 
 
 def _comparisons(part: Slice) -> dict[str, Any]:

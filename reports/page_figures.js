@@ -6,38 +6,6 @@ const theme = () => {
   return { text: color("--text"), soft: color("--soft"), grid: color("--grid"), panel: color("--panel") };
 };
 
-function plot(id, figure, empty) {
-  const target = byId(id);
-  if (!figure) {
-    Plotly.purge(target);
-    target.replaceChildren(el("p", { className: "fine", textContent: empty }));
-    return;
-  }
-  if (!target.classList.contains("js-plotly-plot")) target.replaceChildren();
-  const { text, soft, grid, panel } = theme();
-  const axis = { gridcolor: grid, linecolor: grid, tickcolor: soft, zerolinecolor: grid };
-  const layout = {
-    ...figure.layout,
-    paper_bgcolor: "rgba(0,0,0,0)",
-    plot_bgcolor: "rgba(0,0,0,0)",
-    font: { family: "system-ui, -apple-system, Segoe UI, Roboto, Helvetica, Arial, sans-serif", size: 12, color: text },
-    modebar: { bgcolor: "rgba(0,0,0,0)", color: soft, activecolor: text },
-    hoverlabel: { bgcolor: panel, bordercolor: soft, font: { color: text } },
-  };
-  // a figure of several plots has xaxis2 and so on
-  for (const name of ["xaxis", "yaxis", ...Object.keys(figure.layout).filter((key) => /^[xy]axis\d/.test(key))]) {
-    layout[name] = { ...axis, ...figure.layout[name] };
-  }
-  const png = {
-    name: "png", title: "Download as PNG", icon: Plotly.Icons["camera-retro"],
-    click: (graph) => Plotly.downloadImage(graph, { format: "png", scale: 2, filename: `adbench-${id}` }),
-  };
-  Plotly.react(target, structuredClone(figure.data), layout, {
-    responsive: true, displaylogo: false, displayModeBar: true,
-    modeBarButtons: [["toImage", png]], toImageButtonOptions: { format: "svg", filename: `adbench-${id}` },
-  });
-}
-
 // The interval of an entry's mean over its own seeds in a category.
 const byCell = new Map();
 function cellInterval(place, entry) {
@@ -49,15 +17,17 @@ function cellInterval(place, entry) {
   return byCell.get(key).get(`${place} ${entry}`);
 }
 
-function withIntervals(heat) {
+// What a cell says when pointed at; the rows and columns are escaped, as Plotly wants them.
+function withHover(heat) {
   if (!heat) return heat;
-  const { places, entries } = heat.layout.meta;
-  const text = places.map((place) => entries.map((entry) => {
+  const { places, entries, rows, columns } = heat.layout.meta;
+  const text = places.map((place, row) => entries.map((entry, column) => {
     const found = cellInterval(place, entry);
-    return found ? `<br>${INTERVALS[found.kind][0]}: ${percent(found.low)} – ${percent(found.high)}` : "";
+    const chance = found ? `<br>${INTERVALS[found.kind][0]}: ${percent(found.low)} – ${percent(found.high)}` : "";
+    return `${rows[row]}<br>${columns[column]}<br>${heat.data[0].z[row][column]?.toFixed(2)} %${chance}`;
   }));
   const [map, ...rest] = heat.data;
-  return { ...heat, data: [{ ...map, text, hovertemplate: "%{hovertext}<br>%{z:.2f} %%{text}<extra></extra>" }, ...rest] };
+  return { ...heat, data: [{ ...map, hovertext: text, hovertemplate: "%{hovertext}<extra></extra>" }, ...rest] };
 }
 
 function drawFigures() {
@@ -72,7 +42,7 @@ function drawFigures() {
   byId("ranks").hidden = !figures.ranks[state.metric];
   const notice = viewNotice();
   plot("ranks", figures.ranks[state.metric], "");
-  plot("heat", withIntervals(heat), notice || `No run has a value of ${title} here.`);
+  plot("heat", withHover(heat), notice || `No run has a value of ${title} here.`);
   const scatter = figures.cost[state.metric]?.[state.cost];
   byId("cost-caption").textContent = scatter?.conclusion ?? "";
   plot("scatter", scatter, notice || `No compared method has both ${title} and ${model.costs[state.cost]}.`);
@@ -104,7 +74,7 @@ const isDark = () => (root.dataset.theme ?? (prefersDark.matches ? "dark" : "lig
 function showTheme() {
   byId("theme").setAttribute("aria-pressed", String(isDark()));
   byId("theme").textContent = isDark() ? "Light theme" : "Dark theme";
-  if (byId("heat")) drawFigures();
+  if (model) drawFigures();
 }
 
 function startTheme() {
@@ -124,6 +94,7 @@ function startPrint() {
     before = root.dataset.theme;
     root.dataset.theme = "light";
     drawFigures();
+    drawPending();
   });
   addEventListener("afterprint", () => {
     if (before) root.dataset.theme = before;

@@ -3,13 +3,15 @@
 const arrived = new Map();
 globalThis.adbenchPart = (key, text) => arrived.set(key, text);
 
-async function unpacked(text) {
+async function unzipped(text) {
   const raw = atob(text);
   const bytes = new Uint8Array(raw.length);
   for (let index = 0; index < raw.length; index += 1) bytes[index] = raw.charCodeAt(index);
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return JSON.parse(await new Response(stream).text());
+  return new Response(stream).text();
 }
+
+const unpacked = async (text) => JSON.parse(await unzipped(text));
 
 function fetchPart({ key, file }) {
   return new Promise((resolve, reject) => {

@@ -62,7 +62,6 @@ function gainTable(one) {
 }
 
 function drawSweepFigures(sweep) {
-  for (const node of byId("sweep-figures").querySelectorAll(".js-plotly-plot")) Plotly.purge(node);
   const shown = sweep.figures.filter((one) => one.objective === null || one.objective === sweepState.objective);
   byId("sweep-figures").replaceChildren(...shown.map((one, place) => el("figure", { "aria-label": one.title },
     el("h3", { textContent: one.title }), el("div", { id: `sweep-figure-${place}`, className: "plot" }),
@@ -73,6 +72,7 @@ function drawSweepFigures(sweep) {
 function drawSearch() {
   if (!packed.sweeps?.length) return;
   const here = sweepsHere();
+  byId("sweep-figures").querySelectorAll(".plot").forEach(unplot);
   for (const id of ["sweep-gains", "sweep-figures", "sweep-note", "sweep-facts"]) byId(id).replaceChildren();
   byId("sweep-problem").hidden = true;
   byId("sweep-gains").previousElementSibling.hidden = !here.length;

@@ -51,14 +51,19 @@ def build_rocs(board: Leaderboard, images: pd.DataFrame) -> RocCurves:
     runs = runs[(runs["status"] == "ok") & runs["run_id"].isin(images["run_id"].unique())]
     runs = runs.sort_values(["seed"], kind="stable").drop_duplicates(["budget", "place", "entry"])
     own = images[(images["split"] == "test") & images["run_id"].isin(runs["run_id"])]
-    scores = {str(run_id): table for run_id, table in own.groupby("run_id")}
+    labels, scores = own["label"].to_numpy(dtype=np.int64), own["score"].to_numpy(dtype=np.float64)
+    rows_of = own.groupby("run_id").indices
     found = RocCurves({}, 0)
     room, left_out = MOST_POINTS, 0
     for (budget, place), rows in runs.sort_values("entry").groupby(["budget", "place"]):
+        if room < 0:  # it only shrinks
+            left_out += 1
+            continue
         traces = [
             trace
             for run_id, entry, seed in rows[["run_id", "entry", "seed"]].itertuples(index=False, name=None)
-            if run_id in scores and (trace := _trace(board, int(entry), int(seed), scores[run_id])) is not None
+            if (mine := rows_of.get(run_id)) is not None
+            and (trace := _trace(board, int(entry), int(seed), labels[mine], scores[mine])) is not None
         ]
         room -= sum(len(trace["x"]) for trace in traces)
         if room < 0:
@@ -71,12 +76,13 @@ def build_rocs(board: Leaderboard, images: pd.DataFrame) -> RocCurves:
     return RocCurves(found.figures, left_out)
 
 
-def _trace(board: Leaderboard, entry: int, seed: int, images: pd.DataFrame) -> Figure | None:
+def _trace(
+    board: Leaderboard, entry: int, seed: int, labels: NDArray[np.int64], scores: NDArray[np.float64]
+) -> Figure | None:
     """None where only normal or only anomalous images have scores."""
-    labels = images["label"].to_numpy(dtype=np.int64)
     if labels.min() == labels.max():
         return None
-    false, true = roc_corners(labels, images["score"].to_numpy(dtype=np.float64))
+    false, true = roc_corners(labels, scores)
     name = f"{board.entries[entry].label}, seed {seed}"
     return {
         "type": "scatter",

@@ -46,7 +46,7 @@ class SideFiles:
 def zipped(value: Any) -> bytes:
     """Gzipped JSON; always the same for the same value."""
     text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-    return gzip.compress(text.encode("utf-8", "replace"), compresslevel=6, mtime=0)
+    return gzip.compress(text.encode("utf-8", "replace"), compresslevel=4, mtime=0)
 
 
 def packed(value: Any) -> str:

@@ -107,8 +107,14 @@ def critical_difference(methods: int, categories: int) -> float:
 
 def nemenyi(difference: Floats, methods: int, categories: int) -> Floats:
     """Two-sided p-values of differences between two average ranks of ``methods`` over ``categories``."""
-    standard = np.abs(difference) / _rank_error(methods, categories)
-    return np.asarray(stats.studentized_range.sf(standard * np.sqrt(2), methods, np.inf), dtype=np.float64)
+    standard = rounded(np.abs(difference) / _rank_error(methods, categories) * np.sqrt(2))
+    tails = [_range_tail(float(one), methods) for one in standard.ravel()]
+    return np.array(tails, dtype=np.float64).reshape(standard.shape)
+
+
+@cache  # it integrates numerically, and average ranks of few categories have the same few differences
+def _range_tail(standard: float, methods: int) -> float:
+    return float(stats.studentized_range.sf(standard, methods, np.inf))
 
 
 def _rank_error(methods: int, categories: int) -> float:
@@ -128,7 +134,7 @@ def wilcoxon_signed_rank(values: Floats) -> Floats:
     tied = (size[:, 0] == 0) | (np.diff(size, axis=1) == 0).any(axis=1)
     p = np.ones(len(difference))
     if (~tied).any():
-        p[~tied] = stats.wilcoxon(difference[~tied], axis=1).pvalue
+        p[~tied] = _untied(difference[~tied])
     if tied.any():
         enumerable = values.shape[1] <= MOST_ENUMERATED
         p[tied] = _enumerated(difference[tied]) if enumerable else _approximate(difference[tied])
@@ -140,6 +146,15 @@ def wilcoxon_signed_rank(values: Floats) -> Floats:
 def smallest_p(categories: int) -> float:
     """The smallest p-value that Wilcoxon's two-sided test can have."""
     return float(min(1.0, 2.0 ** (1 - categories)))
+
+
+def _untied(difference: Floats) -> Floats:
+    """P-values of differences [P, K] without ties and zeros: they depend on the positive ones' sum of ranks alone,
+    of which there are few."""
+    sums = (stats.rankdata(np.abs(difference), axis=1) * (difference > 0)).sum(axis=1)
+    _, first, back = np.unique(sums, return_index=True, return_inverse=True)
+    found = np.asarray(stats.wilcoxon(difference[first], axis=1).pvalue, dtype=np.float64)
+    return np.asarray(found[back])
 
 
 def _enumerated(difference: Floats) -> Floats:

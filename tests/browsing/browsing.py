@@ -75,10 +75,28 @@ def opened(path: Path, folder: Path, width: int = 1280, fragment: str = "") -> I
 
 
 def wait_ready(driver: Any) -> None:
-    """Until the page has drawn everything."""
+    """Until the page has drawn all but its figures."""
     WebDriverWait(driver, 60).until(
         lambda one: one.execute_script("return document.documentElement.dataset.ready") == "true"
     )
+
+
+def scroll_to_figure(driver: Any, name: str) -> Any:
+    """The place of this id, in the middle of the window, once its figure is drawn as it is wanted now."""
+    place = driver.find_element(By.ID, name)
+    driver.execute_script("arguments[0].scrollIntoView({ block: 'center' })", place)
+    WebDriverWait(driver, 60).until(lambda _: place.get_attribute("aria-busy") is None)
+    return place
+
+
+def scroll_to_figures(driver: Any) -> None:
+    """Go to every figure that the page shows, until it is drawn, and back to the page's beginning."""
+    shown = (
+        "return [...document.querySelectorAll('.plot')].filter((one) => one.checkVisibility()).map((one) => one.id)"
+    )
+    for name in driver.execute_script(shown):
+        scroll_to_figure(driver, name)
+    driver.execute_script("scrollTo(0, 0)")  # where its fixed head covers no button
 
 
 def headline(driver: Any, key: str) -> list[str]:

@@ -52,7 +52,8 @@ def test_heat_map_shows_values_and_marks_gaps(make_result: Make, build: Build) -
     columns = figure["layout"]["xaxis"]["ticktext"]
     assert figure["layout"]["yaxis"]["ticktext"] == ["phantom/gear", "phantom/noise", "phantom/weave"]
     shown = {(columns[x], y): text for x, y, text in zip(values["x"], values["y"], values["text"], strict=True)}
-    assert figure["layout"]["meta"] == {"places": [0, 1, 2], "entries": [0, 1]}
+    rows = ["phantom/gear", "phantom/noise", "phantom/weave"]
+    assert figure["layout"]["meta"] == {"places": [0, 1, 2], "entries": [0, 1], "rows": rows, "columns": columns}
     assert shown == {("a", 0): "50.0", ("a", 2): "90.0", ("b", 1): "75.0"}
     marks = {(columns[x], y): text for x, y, text in zip(gaps["x"], gaps["y"], gaps["text"], strict=True)}
     assert marks == {("b", 0): "✕", ("a", 1): "–", ("b", 2): "·"}

@@ -13,6 +13,8 @@ from browsing import (
     choose,
     headline,
     opened,
+    scroll_to_figure,
+    scroll_to_figures,
     show_runs,
     sort_button,
     sort_state,
@@ -67,6 +69,7 @@ def driver(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any
 
 
 def test_page_draws_without_a_message_in_the_console(driver: Any) -> None:
+    scroll_to_figures(driver)
     assert driver.get_log("browser") == []
     assert driver.execute_script("return document.querySelectorAll('#heat .heatmaplayer image').length") > 0
     assert driver.execute_script("return document.querySelectorAll('#scatter .points path').length") > 0
@@ -251,6 +254,7 @@ def test_nothing_shuts_anybody_out(page: Path, tmp_path: Path, width: int, dark:
     with opened(page, tmp_path, width) as driver:
         if dark:
             driver.find_element(By.ID, "theme").click()
+        scroll_to_figures(driver)
         assert violations(driver) == []
         assert unnamed(driver) == []
         places = visited(driver, 60)
@@ -266,6 +270,7 @@ def test_hostile_names_are_text(driver: Any) -> None:
     assert HOSTILE in headline(driver, "method")
     assert driver.execute_script("return document.scripts.length") == 5
     assert driver.execute_script("return document.querySelectorAll('img[src=x]').length") == 0
+    scroll_to_figure(driver, "heat")
     drawn = driver.execute_script("return document.querySelector('#heat').textContent")
     assert HOSTILE in drawn
     assert ENDING[:20] in drawn

@@ -8,7 +8,7 @@ from typing import Any
 
 import optuna
 import pytest
-from browsing import BROWSER_TEST, choose, launched, show, wait_ready
+from browsing import BROWSER_TEST, choose, launched, scroll_to_figures, show, wait_ready
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
@@ -123,6 +123,7 @@ def test_sweeps_are_drawn_and_chosen(driver: Any) -> None:
     assert options(driver, "sweep") == ["one", "two", "without-trials"]
     single = ["Optimisation history", "Importance of the parameters", "Parallel coordinates", "Slices"]
     assert titles(driver) == single
+    scroll_to_figures(driver)
     assert drawn(driver, "#sweep-figures") > 24
     text = driver.find_element(By.ID, "search").text
     assert "12 complete" in text and "1.5 h of lanes" in text
@@ -131,8 +132,10 @@ def test_sweeps_are_drawn_and_chosen(driver: Any) -> None:
     choose(driver, "sweep", "two")
     assert titles(driver)[0] == "Pareto front: a and b"
     assert options(driver, "sweep-objective") == ["a", "b"]
+    scroll_to_figures(driver)
     before = driver.find_element(By.ID, "sweep-figures").text
     choose(driver, "sweep-objective", "b")
+    scroll_to_figures(driver)
     assert driver.find_element(By.ID, "sweep-figures").text != before
     assert "nothing to compare" in driver.find_element(By.ID, "sweep-gains").text
     choose(driver, "sweep", "without-trials")
@@ -144,6 +147,7 @@ def test_sweeps_are_drawn_and_chosen(driver: Any) -> None:
 
 def test_curves_and_roc_follow_the_filters(driver: Any) -> None:
     assert options(driver, "curve-parameter") == ["gamma"]
+    scroll_to_figures(driver)
     assert drawn(driver, "#curve") == 2 + 1  # two points and the line between them
     assert "2 categories" in driver.find_element(By.ID, "curve-caption").text
     assert drawn(driver, "#roc") == 4  # a curve of each row, and chance
@@ -152,9 +156,11 @@ def test_curves_and_roc_follow_the_filters(driver: Any) -> None:
     choose(driver, "dataset", "visa")
     assert "1 category" in driver.find_element(By.ID, "curve-caption").text
     assert len(options(driver, "roc-category")) == 1
+    scroll_to_figures(driver)
     assert driver.execute_script("return document.querySelector('#roc .js-line').getAttribute('d')") != before
     choose(driver, "metric", "image_auroc")
     driver.find_element(By.ID, "theme").click()
+    scroll_to_figures(driver)
     assert drawn(driver, "#curve") == 3
 
 

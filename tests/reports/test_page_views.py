@@ -7,7 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import BROWSER_TEST, choose, headline, opened, show_runs, sort_button, sort_state, wait_ready
+from browsing import (
+    BROWSER_TEST,
+    choose,
+    headline,
+    opened,
+    scroll_to_figure,
+    show_runs,
+    sort_button,
+    sort_state,
+    wait_ready,
+)
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -151,6 +161,7 @@ def test_files_beside_the_page_are_loaded_from_disk_when_needed(
         assert "are not loaded" in count.text
         choose(driver, "metric", "pixel_ap")
         wait.until(lambda one: "Loading" not in one.find_element(By.ID, "conclusion").text)
+        scroll_to_figure(driver, "heat")
         wait.until(lambda one: one.find_elements(By.CSS_SELECTOR, "#heat .heatmaplayer image"))
         assert driver.find_elements(By.CSS_SELECTOR, "#duels tbody td .mean")
         driver.execute_script("document.querySelector('#details details[data-name=ct] summary').click()")
@@ -183,7 +194,7 @@ def test_page_without_its_files_says_so(crowded: Path, tmp_path: Path) -> None:
         driver.execute_script("document.querySelector('#details summary').click()")
         wait.until(lambda one: "copy the whole folder" in one.find_element(By.ID, "details").text)
         choose(driver, "metric", "image_auroc")
-        assert driver.find_elements(By.CSS_SELECTOR, "#heat .heatmaplayer image")
+        assert scroll_to_figure(driver, "heat").find_elements(By.CSS_SELECTOR, ".heatmaplayer image")
         driver.refresh()
         wait_ready(driver)
 
