@@ -200,7 +200,7 @@ function drawHeadline() {
   const all = columns(part);
   const column = all.find((one) => one.key === sorting.key) ?? all[1];
   const spans = new Map(all.filter((one) => one.aggregate).map((one) => [one.key, spanOf(one)]));
-  const body = sorted(part.compared, column).map((entry) =>
+  const body = sorted(part.compared.filter(isShown), column).map((entry) =>
     el("tr", { "data-entry": entry }, ...all.map((one, index) => {
       if (index === 0) return methodName(entry);
       if (one.aggregate) return metricCell(one, entry, spans.get(one.key));
@@ -208,7 +208,7 @@ function drawHeadline() {
       return el("td", { textContent: value === null || value === undefined ? "–" : one.text(value) });
     })),
   );
-  const apart = part.not_compared.map(([entry, reason]) =>
+  const apart = part.not_compared.filter(([entry]) => isShown(entry)).map(([entry, reason]) =>
     el("tr", { className: "apart" }, methodName(entry), el("td", { className: "words", colSpan: all.length - 1, textContent: `not compared: ${reason}` })),
   );
   const published = byId("published").checked ? publishedHere(part).map((one) => publishedRow(one, all)) : [];
@@ -228,7 +228,7 @@ function drawScope() {
   const lost = part.n_cells - part.n_shared_cells;
   const words = part.compared.length
     ? `${plural(part.compared.length, "method")} compared on ${part.n_shared_cells} of ${plural(part.n_cells, "cell")}, in ` +
-      `${part.n_shared_categories} of ${plural(part.n_categories, "category", "categories")}, budget ${part.budget}.`
+      `${part.n_shared_categories} of ${plural(part.n_categories, "category", "categories")}, ${viewInWords()}.`
     : `No cell is shared by the methods of budget ${part.budget}: there is nothing to compare.`;
   const warning = part.budget === "smoke" ? " Budget smoke proves that everything runs; its numbers say nothing about methods." : "";
   byId("scope").textContent = (lost ? `${words} ${plural(lost, "cell")} left out.` : `${words} None is left out.`) + warning;
@@ -280,6 +280,7 @@ function startGallery() {
 function draw() {
   chooseFilters();
   loadView();
+  drawMethodChoice();
   drawScope();
   drawHeadline();
   drawFigures();
@@ -320,6 +321,7 @@ async function start() {
   byId("headline-csv").addEventListener("click", headlineCsv);
   byId("difference-csv").addEventListener("click", differenceCsv);
   byId("runs-csv").addEventListener("click", runsCsv);
+  startMethods();
   startRoc();
   startSearch();
   startCurves();

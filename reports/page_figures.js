@@ -10,6 +10,7 @@ function plot(id, figure, empty) {
   const target = byId(id);
   if (!figure) {
     Plotly.purge(target);
+    target.style.height = "";
     target.replaceChildren(el("p", { className: "fine", textContent: empty }));
     return;
   }
@@ -32,10 +33,11 @@ function plot(id, figure, empty) {
     name: "png", title: "Download as PNG", icon: Plotly.Icons["camera-retro"],
     click: (graph) => Plotly.downloadImage(graph, { format: "png", scale: 2, filename: `adbench-${id}` }),
   };
+  target.style.height = `${layout.height ?? 450}px`;  // Plotly takes it from here when the window changes
   Plotly.react(target, structuredClone(figure.data), layout, {
     responsive: true, displaylogo: false, displayModeBar: true,
     modeBarButtons: [["toImage", png]], toImageButtonOptions: { format: "svg", filename: `adbench-${id}` },
-  });
+  }).then(nameAll);
 }
 
 // The interval of an entry's mean over its own seeds in a category.
@@ -64,16 +66,17 @@ function drawFigures() {
   const figures = packed.figures[current()];
   if (!figures) return;
   const title = metricOf(state.metric)?.title ?? "no metric";
-  const heat = figures.heat[state.metric];
+  const heat = withoutHidden("heat", figures.heat[state.metric]);
   byId("heat").style.minWidth = heat ? `${190 + 62 * heat.layout.xaxis.tickvals.length}px` : "";
   const folded = heat?.layout.meta.places[0] === -1;
   byId("heat-caption").textContent = `${title}, per cent, budget ${state.budget}. Methods in the order of their average rank. ` +
     (folded ? "Too many categories for one figure: each row is the mean over those that a method has of a dataset. Choose a dataset to see its categories." : heat?.conclusion ?? "");
-  byId("ranks").hidden = !figures.ranks[state.metric];
-  const notice = viewNotice();
-  plot("ranks", figures.ranks[state.metric], "");
+  const ranks = withoutHidden("ranks", figures.ranks[state.metric]);
+  byId("ranks").hidden = !ranks;
+  const notice = viewNotice() || (figures.heat[state.metric] && !heat ? "All methods are hidden." : "");
+  plot("ranks", ranks, "");
   plot("heat", withIntervals(heat), notice || `No run has a value of ${title} here.`);
-  const scatter = figures.cost[state.metric]?.[state.cost];
+  const scatter = withoutHidden("cost", figures.cost[state.metric]?.[state.cost]);
   byId("cost-caption").textContent = scatter?.conclusion ?? "";
   plot("scatter", scatter, notice || `No compared method has both ${title} and ${model.costs[state.cost]}.`);
   drawRoc();
@@ -87,7 +90,7 @@ function drawCosts() {
   byId("costs").replaceChildren(
     el("thead", {}, el("tr", {}, ...["Method", ...names.map((name) => model.costs[name]), "Hardware"].map((text) =>
       el("th", { scope: "col", textContent: text, className: text === "Hardware" ? "words" : "" })))),
-    el("tbody", {}, ...part.compared.map((entry) =>
+    el("tbody", {}, ...part.compared.filter(isShown).map((entry) =>
       el("tr", {}, methodName(entry), ...names.map((name) => el("td", { textContent: amount(part.costs[entry][name]) })),
         el("td", { className: "words", textContent: part.costs[entry].hardware.join("; ") })))),
   );
