@@ -322,6 +322,7 @@ async function start() {
   byId("difference-csv").addEventListener("click", differenceCsv);
   byId("runs-csv").addEventListener("click", runsCsv);
   startMethods();
+  startMenus();
   startRoc();
   startSearch();
   startCurves();

@@ -29,14 +29,14 @@ function plot(id, figure, empty) {
   for (const name of ["xaxis", "yaxis", ...Object.keys(figure.layout).filter((key) => /^[xy]axis\d/.test(key))]) {
     layout[name] = { ...axis, ...figure.layout[name] };
   }
-  const png = {
-    name: "png", title: "Download as PNG", icon: Plotly.Icons["camera-retro"],
-    click: (graph) => Plotly.downloadImage(graph, { format: "png", scale: 2, filename: `adbench-${id}` }),
-  };
+  const download = (format, icon) => ({
+    name: format, title: `Download as ${format.toUpperCase()}`, icon,
+    click: (graph) => Plotly.downloadImage(graph, { format, scale: format === "png" ? 2 : 1, filename: `adbench-${id}` }),
+  });
   target.style.height = `${layout.height ?? 450}px`;  // Plotly takes it from here when the window changes
   Plotly.react(target, structuredClone(figure.data), layout, {
     responsive: true, displaylogo: false, displayModeBar: true,
-    modeBarButtons: [["toImage", png]], toImageButtonOptions: { format: "svg", filename: `adbench-${id}` },
+    modeBarButtons: [[download("svg", Plotly.Icons.camera), download("png", Plotly.Icons["camera-retro"])]],
   }).then(nameAll);
 }
 
@@ -105,7 +105,6 @@ const prefersDark = matchMedia("(prefers-color-scheme: dark)");
 const isDark = () => (root.dataset.theme ?? (prefersDark.matches ? "dark" : "light")) === "dark";
 
 function showTheme() {
-  byId("theme").setAttribute("aria-pressed", String(isDark()));
   byId("theme").textContent = isDark() ? "Light theme" : "Dark theme";
   if (byId("heat")) drawFigures();
 }

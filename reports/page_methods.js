@@ -40,6 +40,18 @@ function startMethods() {
   }
 }
 
+// A menu closes by Escape, which gives the focus back, and by a click elsewhere.
+function startMenus() {
+  for (const menu of document.querySelectorAll("details.menu")) {
+    menu.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape") return;
+      menu.open = false;
+      menu.querySelector("summary").focus();
+    });
+    document.addEventListener("click", (event) => { if (!menu.contains(event.target)) menu.open = false; });
+  }
+}
+
 // Figures without the hidden methods; null if none is left.
 
 function withoutHidden(kind, figure) {
