@@ -58,7 +58,8 @@ function chooseFilters() {
     state.dataset,
   );
   const names = model.metrics.map((metric) => [metric.name, metric.title]);
-  state.metric = names.length ? fill(byId("metric"), names, state.metric) : "";
+  const chosen = fill(byId("metric"), names.length ? names : [["", "none"]], state.metric);
+  state.metric = names.length ? chosen : "";
   state.cost = fill(byId("cost-axis"), Object.entries(model.costs), state.cost);
 }
 
@@ -169,6 +170,12 @@ function methodName(entry) {
   return cell;
 }
 
+// A method that lacks cells takes them from all: its row says so.
+function withCoverage(cell, { finished, n_cells: all }, entry) {
+  if (finished[entry] < all) cell.append(el("span", { className: "sub", textContent: `finished ${finished[entry]} of ${all} cells` }));
+  return cell;
+}
+
 // What others have published: beside the runs of that dataset, in no rank, interval or mark of the best.
 
 function publishedHere(part) {
@@ -202,7 +209,7 @@ function drawHeadline() {
   const spans = new Map(all.filter((one) => one.aggregate).map((one) => [one.key, spanOf(one)]));
   const body = sorted(part.compared.filter(isShown), column).map((entry) =>
     el("tr", { "data-entry": entry }, ...all.map((one, index) => {
-      if (index === 0) return methodName(entry);
+      if (index === 0) return withCoverage(methodName(entry), part, entry);
       if (one.aggregate) return metricCell(one, entry, spans.get(one.key));
       const value = one.value(entry);
       return el("td", { textContent: value === null || value === undefined ? "–" : one.text(value) });
@@ -237,6 +244,7 @@ function drawScope() {
   list.querySelector("summary").textContent = `${plural(lost, "cell")} left out of means and ranks`;
   list.querySelector("ul").replaceChildren(...part.left_out.map((text) => el("li", { textContent: text })));
   const kinds = new Set(Object.values(part.metrics).map((aggregate) => aggregate.interval));
+  byId("legend").hidden = !kinds.size;
   byId("legend").textContent = `Per cent. ★ best in its column (as shown). Under each mean: ${[...kinds].map((kind) => INTERVALS[kind][0]).join("; or, where its heading says so, ")}.`;
 }
 

@@ -69,16 +69,16 @@ function drawFigures() {
   const heat = withoutHidden("heat", figures.heat[state.metric]);
   byId("heat").style.minWidth = heat ? `${190 + 62 * heat.layout.xaxis.tickvals.length}px` : "";
   const folded = heat?.layout.meta.places[0] === -1;
-  byId("heat-caption").textContent = `${title}, per cent, budget ${state.budget}. Methods in the order of their average rank. ` +
+  byId("heat-caption").textContent = !state.metric ? "" : `${title}, per cent, budget ${state.budget}. Methods in the order of their average rank. ` +
     (folded ? "Too many categories for one figure: each row is the mean over those that a method has of a dataset. Choose a dataset to see its categories." : heat?.conclusion ?? "");
   const ranks = withoutHidden("ranks", figures.ranks[state.metric]);
   byId("ranks").hidden = !ranks;
   const notice = viewNotice() || (figures.heat[state.metric] && !heat ? "All methods are hidden." : "");
   plot("ranks", ranks, "");
-  plot("heat", withIntervals(heat), notice || `No run has a value of ${title} here.`);
+  plot("heat", withIntervals(heat), notice || `No run has a value of ${state.metric ? title : "any metric"} here.`);
   const scatter = withoutHidden("cost", figures.cost[state.metric]?.[state.cost]);
   byId("cost-caption").textContent = scatter?.conclusion ?? "";
-  plot("scatter", scatter, notice || `No compared method has both ${title} and ${model.costs[state.cost]}.`);
+  plot("scatter", scatter, notice || `No compared method has both ${state.metric ? title : "a metric"} and ${model.costs[state.cost]}.`);
   drawRoc();
   drawSearch();
   drawCurves();

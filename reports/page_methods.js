@@ -29,8 +29,8 @@ function drawMethodChoice() {
   byId("method-count").textContent = hidden.length ? `Methods: ${here.length - hidden.length} of ${here.length}` : "Methods: all";
   byId("hidden-note").hidden = !hidden.length;
   byId("hidden-note").textContent = hidden.length
-    ? `Hidden: ${listed(hidden, 8)}. Only the display changes: they still count in ranks, wins, ★, tests, the Pareto front and all ` +
-      "sentences, and stay in CSV files, search, curves, coverage and the run table."
+    ? `Hidden: ${listed(hidden, 8)}. Only the display changes: what is hidden still counts in ranks, wins, ★, tests, the Pareto front ` +
+      "and all sentences, and stays in CSV files, search, curves, coverage and the run table."
     : "";
 }
 

@@ -84,7 +84,7 @@ def test_hidden_methods_leave_every_part_and_change_no_number(driver: Any) -> No
     assert driver.switch_to.active_element == box
     note = driver.find_element(By.ID, "hidden-note").text
     assert note.startswith(f"Hidden: {GONE}")
-    assert "still count" in note
+    assert "what is hidden still counts in ranks" in note
     assert driver.find_element(By.ID, "method-count").text == "Methods: 9 of 10"
     driver.switch_to.active_element.send_keys(Keys.ESCAPE)
     assert not box.is_displayed()
@@ -135,7 +135,9 @@ def test_names_in_the_cost_figure_do_not_cover_each_other(page: Path, tmp_path: 
 
 
 def test_figures_keep_their_height_when_the_window_changes(driver: Any) -> None:
-    script = "return ['ranks', 'heat', 'roc', 'scatter'].map((id) => document.querySelector(`#${id} svg`).clientHeight)"
+    script = (
+        "return ['ranks', 'heat', 'roc', 'scatter'].map((id) => document.querySelector(`#${id} svg`).clientHeight)"
+    )
     width = "return document.querySelector('#scatter svg').clientWidth"
     before, wide = driver.execute_script(script), driver.execute_script(width)
     assert min(before) > 150
