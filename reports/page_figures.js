@@ -87,6 +87,7 @@ function drawFigures() {
 function drawCosts() {
   const part = slice();
   const names = Object.keys(model.costs);
+  byId("costs").hidden = !part.compared.length;
   byId("costs").replaceChildren(
     el("thead", {}, el("tr", {}, ...["Method", ...names.map((name) => model.costs[name]), "Hardware"].map((text) =>
       el("th", { scope: "col", textContent: text, className: text === "Hardware" ? "words" : "" })))),
