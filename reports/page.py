@@ -26,11 +26,12 @@ from adbench.reports.files import Folder, LocalFolder
 from adbench.reports.gallery import COLOUR_MAP, GalleryView, build_gallery
 from adbench.reports.leaderboard import Aggregate, Leaderboard, Slice, build_leaderboard, rows_of_suite
 from adbench.reports.roc import build_rocs
-from adbench.reports.run_table import pack_runs, plain
+from adbench.reports.run_table import pack_runs, plain, run_choices
 from adbench.reports.schema import COSTS
 from adbench.reports.side_files import SideFiles, packed, zipped
 from adbench.reports.store import ResultStore
 from adbench.reports.sweeps import build_sweeps
+from adbench.reports.table_library import table_library
 from adbench.reports.watched import announce
 
 PAGE = "report/index.html"
@@ -54,6 +55,7 @@ _SCRIPTS = (
     "page_difference.js",
     "page_files.js",
     "page_runs.js",
+    "page_run_table.js",
     "page_cards.js",
     "page_roc.js",
     "page_search.js",
@@ -77,7 +79,9 @@ def render_page(store: ResultStore, suite: str | None = None, *, watched: bool =
     folder = store.folder
     parts = {"sweeps": build_sweeps(board, folder, images), "rocs": asdict(build_rocs(board, images))}
     beside = SideFiles()
-    page = render(board, build_gallery(board, store.gallery), beside, parts, watched=watched).encode()
+    page = render(
+        board, build_gallery(board, store.gallery, store.training_maps), beside, parts, watched=watched
+    ).encode()
     with folder.explained("write to the results folder"):
         _write(folder, page, beside)
     if watched:
@@ -151,6 +155,7 @@ def render(
             packed(
                 {
                     "runs": runs,
+                    "table_library": table_library(),
                     **_views(board, beside),
                     "curves": build_curves(board),
                     "cards": {f"{one.kind} {one.name}": asdict(one) for plan in board.plans for one in plan.cards},
@@ -162,7 +167,7 @@ def render(
         style=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
         plotly=Markup(libraries),
         script=Markup(script),
-        hashes=[_csp_hash(libraries), _csp_hash(script)],
+        hashes=[_csp_hash(libraries), _csp_hash(table_library()), _csp_hash(script)],
     )
 
 
@@ -239,6 +244,7 @@ def _model(board: Leaderboard) -> dict[str, Any]:
         "most_ranked": MOST_METHODS,
         "slices": [_slice(part) for part in board.slices],
         "published": _published(board),
+        "run_choices": run_choices(board),
     }
 
 

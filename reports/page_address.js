@@ -4,6 +4,7 @@ const usual = (metric) => metric.shown;
 const shownByDefault = () => new Set(model.metrics.filter(usual).map((metric) => metric.name));
 const SORTED_BY_DEFAULT = "rank";
 const sortKeys = () => ["method", "rank", "wins", "fit_seconds", "predict_ms_per_image", ...model.metrics.map((metric) => metric.name)];
+const runKey = (name) => (name === "status" ? name : `run-${name}`);
 const sameNames = (a, b) => a.size === b.size && [...a].every((name) => b.has(name));
 
 // What is chosen in a list, unless it is the first. Lists of parts that this page has not are of nothing.
@@ -26,7 +27,9 @@ function address() {
   add("objective", chosenIn("sweep-objective"));
   add("parameter", chosenIn("curve-parameter"));
   add("search", byId("run-search").value.trim());
-  add("status", byId("run-status").value);
+  for (const name of RUN_FILTERS) add(runKey(name), byId(`run-${name}`).value);
+  if (runSorting.key) found.set("run-sort", `${runSorting.ascending ? "" : "-"}${runSorting.key}`);
+  if (byId("run-every").checked) found.set("every", "1");
   add("run", cardState.run);
   return found.toString();
 }
@@ -58,7 +61,11 @@ function readAddress() {
   sweepState.objective = given.get("objective") ?? "";
   curveState.parameter = given.get("parameter") ?? "";
   byId("run-search").value = given.get("search") ?? "";
-  byId("run-status").value = one("status", ["ok", "failed"], "");
+  fillRunFilters((name) => given.get(runKey(name)) ?? "");
+  const [, fall, column] = /^(-?)(.*)$/s.exec(given.get("run-sort") ?? "");
+  runSorting.key = sortableRuns.includes(column) ? column : "";
+  runSorting.ascending = !fall;
+  byId("run-every").checked = given.get("every") === "1";
   cardState.run = given.get("run") ?? "";
 }
 

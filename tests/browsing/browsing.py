@@ -90,3 +90,24 @@ def sort_state(driver: Any, key: str) -> str | None:
 def choose(driver: Any, name: str, value: str) -> None:
     """Choose in the list of this id."""
     Select(driver.find_element(By.ID, name)).select_by_value(value)
+
+
+def show_runs(driver: Any) -> None:
+    """Scroll to the run table, and wait until it is drawn."""
+    driver.execute_script("document.getElementById('runs').scrollIntoView()")
+    WebDriverWait(driver, 20).until(lambda one: one.find_elements(By.CSS_SELECTOR, "#run-table tbody tr"))
+
+
+def run_cells(driver: Any, title: str) -> list[str]:
+    """The shown cells of a column of the run table, from top to bottom."""
+    script = """
+        const titles = [...document.querySelectorAll("#run-table .dt-column-title")].map((one) => one.textContent);
+        return [...document.querySelectorAll("#run-table tbody tr")]
+          .map((row) => row.children[titles.indexOf(arguments[0])]?.textContent).filter((one) => one !== undefined);
+    """
+    return list(driver.execute_script(script, title))
+
+
+def run_heading(driver: Any, title: str) -> Any:
+    """The heading of a column of the run table."""
+    return driver.find_element(By.XPATH, f"//table[@id='run-table']//th[.//span[text()='{title}']]")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from browsing import BROWSER_TEST, choose, headline, opened, sort_button, sort_state
+from browsing import BROWSER_TEST, choose, headline, opened, show_runs, sort_button, sort_state
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
@@ -212,9 +212,12 @@ def test_conclusions_say_what_was_shown_and_what_is_missing(
 
 
 def test_run_table_is_searched_and_shows_full_records(driver: Any) -> None:
+    show_runs(driver)
     search = driver.find_element(By.ID, "run-search")
     search.send_keys("recon failed")
-    assert driver.find_element(By.ID, "run-count").text.startswith("1 run found")
+    WebDriverWait(driver, 10).until(
+        lambda one: one.find_element(By.ID, "run-count").text.startswith("1 run found, 1 to 1 shown.")
+    )
     driver.find_element(By.CSS_SELECTOR, "#run-table .link").click()
     card = driver.find_element(By.ID, "card")
     assert "dataset_fingerprint" in card.text
