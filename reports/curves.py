@@ -11,7 +11,7 @@ import pandas as pd
 from adbench.benchmark_suites.metrics import METRICS
 from adbench.reports import intervals, statistics
 from adbench.reports.categories import differing, parameters, spelled
-from adbench.reports.figures import COLOURS, DASHES, Figure, log_axis, plain
+from adbench.reports.figures import Figure, colour_of, dash_of, log_axis, plain
 from adbench.reports.leaderboard import Leaderboard, Slice
 
 FIRST = ("anomaly_ratio", "gamma", "n_normal", "noise")
@@ -136,12 +136,12 @@ def _of_slice(
         for place, category in enumerate(board.categories)
         if part.modality in (None, category.modality) and part.dataset in (None, category.dataset)
     ]
-    lines: dict[str, dict[str, list[tuple[str, Points]]]] = {}
+    lines: dict[str, dict[str, list[tuple[Line, Points]]]] = {}
     for line, by_metric in tables:
         for metric, table in by_metric.items():
             found = points(table, places)
             if found is not None:
-                lines.setdefault(line.parameter, {}).setdefault(metric, []).append((line.label, found))
+                lines.setdefault(line.parameter, {}).setdefault(metric, []).append((line, found))
     names = sorted(lines, key=lambda name: (name not in FIRST, _rank(name), name))
     return {name: {metric: _figure(name, metric, own) for metric, own in lines[name].items()} for name in names}
 
@@ -150,14 +150,14 @@ def _rank(name: str) -> int:
     return FIRST.index(name) if name in FIRST else 0
 
 
-def _figure(parameter: str, metric: str, lines: list[tuple[str, Points]]) -> Figure:
+def _figure(parameter: str, metric: str, lines: list[tuple[Line, Points]]) -> Figure:
     shown = lines[:MOST_LINES]
     levels = sorted({level for _, one in shown for level in one.levels}, key=_order)
     numbers = [_number(level) for level in levels]
     numeric = None not in numbers
     joined = all(number is not None or level == ALL for number, level in zip(numbers, levels, strict=True))
     return {
-        "data": [_trace(index, label, one, numeric, joined) for index, (label, one) in enumerate(shown)],
+        "data": [_trace(line, one, numeric, joined) for line, one in shown],
         "layout": {
             "height": 400,
             "margin": {"l": 10, "r": 20, "t": 30, "b": 10},
@@ -165,14 +165,14 @@ def _figure(parameter: str, metric: str, lines: list[tuple[str, Points]]) -> Fig
                 "left_out": len(lines) - len(shown),
                 "lines": [
                     {
-                        "label": label,
+                        "label": line.label,
                         "best": one.levels[_best(one, metric)],
                         "mean": round(float(one.mean[_best(one, metric)]), 5),
                         "interval": one.interval,
                         "n_categories": one.n_categories,
                         "n_cells": one.n_cells,
                     }
-                    for label, one in shown
+                    for line, one in shown
                 ],
             },
             "xaxis": {"title": {"text": plain(parameter)}, "automargin": True, **_x_axis(levels, numbers)},
@@ -199,10 +199,11 @@ def _x_axis(levels: list[str], numbers: list[float | None]) -> dict[str, Any]:
     return log_axis(known) if wide else {"type": "linear"}
 
 
-def _trace(index: int, label: str, one: Points, numeric: bool, joined: bool) -> Figure:
+def _trace(line: Line, one: Points, numeric: bool, joined: bool) -> Figure:
+    index, label = int(line.runs["entry"].min()), line.label
     y = 100 * one.mean
     known = ~np.isnan(one.low)
-    color = COLOURS[index % len(COLOURS)]
+    color = colour_of(index)
     return {
         "type": "scatter",
         "mode": "lines+markers" if joined else "markers",
@@ -211,7 +212,7 @@ def _trace(index: int, label: str, one: Points, numeric: bool, joined: bool) -> 
         "y": [round(float(value), 4) for value in y],
         "hovertext": [plain(f"{label}, {level}") for level in one.levels],
         "hovertemplate": "%{hovertext}<br>%{y:.2f} %<extra></extra>",
-        "line": {"color": color, "dash": DASHES[index // len(COLOURS) % len(DASHES)]},
+        "line": {"color": color, "dash": dash_of(index)},
         "marker": {"color": color, "size": 9, "symbol": _SYMBOLS[index % len(_SYMBOLS)]},
         "error_y": {
             "type": "data",

@@ -25,9 +25,21 @@ MOST_LABELLED = 2000  # cells of a heat map with their values in them
 _ROW = 30  # pixels of a heat map's row
 _LONGEST = 30  # characters of a label on an axis
 FRONT, OTHER = "#d97706", "#4a90d9"  # distinct in hue and lightness for all common kinds of colour vision
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # of lines; Okabe and Ito (2008)
+# of methods: told apart by all common kinds of colour vision, and 3:1 from the light and the dark ground (a test)
+COLOURS = ("#1155ff", "#bb8866", "#007766", "#ee0088", "#0099bb", "#776611")
 DASHES = ("solid", "dash", "dot", "dashdot")
+LINE = "#8a94a3"  # of what belongs to no method; stands out from light and dark
 _MARKS = {"failed": "✕", "missing": "·", "undefined": "–"}
+
+
+def colour_of(entry: int) -> str:
+    """The colour of an entry, the same in all figures that tell methods by colour."""
+    return COLOURS[entry % len(COLOURS)]
+
+
+def dash_of(entry: int) -> str:
+    """The dashes of an entry's line: another kind where the colours begin again."""
+    return DASHES[entry // len(COLOURS) % len(DASHES)]
 
 
 def plain(text: str, longest: int | None = None) -> str:
@@ -181,6 +193,11 @@ def log_axis(values: statistics.Floats) -> dict[str, Any]:
     return {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
 
 
+def _span(low: float | None, high: float | None) -> float:
+    """The length of a bar in per cent; none without an interval."""
+    return 0.0 if low is None or high is None else round(100 * (high - low), 4)
+
+
 def cost_scatter(found: Sorted, part: Slice, metric: str, cost: str) -> Figure | None:
     """Quality (per cent, with its interval) against one cost; the Pareto front as a line through its points.
 
@@ -201,41 +218,58 @@ def cost_scatter(found: Sorted, part: Slice, metric: str, cost: str) -> Figure |
     quality = y if METRICS[metric].higher_is_better else -y
     front = statistics.pareto_front(x, quality)
     names = [found.entries[entry].label for entry, _, _ in points]
-    ends = [(estimate.low, estimate.high) for _, _, estimate in points]
 
-    def trace(mask: statistics.Bools, name: str, mode: str, color: str, symbol: str) -> Figure:
-        chosen = sorted(np.flatnonzero(mask), key=lambda index: (x[index], y[index]))
+    def marks(mask: statistics.Bools, symbol: str) -> Figure:
+        chosen = [points[index] for index in np.flatnonzero(mask)]
+        means = [estimate.mean for _, _, estimate in chosen]
+        ends = [(estimate.low, estimate.high) for _, _, estimate in chosen]
+        tints = [colour_of(entry) for entry, _, _ in chosen]
+        labels = [found.entries[entry].label for entry, _, _ in chosen]
         return {
             "type": "scatter",
-            "mode": mode,
-            "name": name,
-            "x": [float(f"{x[index]:.6g}") for index in chosen],
-            "y": [round(float(y[index]), 4) for index in chosen],
-            "text": [plain(names[index], 24) for index in chosen],
-            "hovertext": [plain(names[index]) for index in chosen],
+            "mode": "markers+text",
+            "x": [float(f"{spent:.6g}") for _, spent, _ in chosen],
+            "y": [round(100 * mean, 4) for mean in means],
+            "text": [plain(label, 24) for label in labels],
+            "hovertext": [plain(label) for label in labels],
             "hovertemplate": "%{hovertext}<br>%{y:.2f} %<br>%{x:.4~g}<extra></extra>",
             "textposition": "top right",
             "cliponaxis": False,
-            "marker": {"symbol": symbol, "size": 11, "color": color, "line": {"width": 2, "color": color}},
-            "line": {"shape": "hv", "dash": "dot", "width": 1.5, "color": color},
+            "showlegend": False,
+            "meta": {
+                "entries": [entry for entry, _, _ in chosen],
+                "names": [plain(label, 24) for label in labels],
+            },
+            "marker": {"symbol": symbol, "size": 11, "color": tints, "line": {"width": 2, "color": tints}},
             "error_y": {
                 "type": "data",
                 "symmetric": False,
-                "array": [0 if (end := ends[i][1]) is None else round(100 * end - y[i], 4) for i in chosen],
-                "arrayminus": [0 if (end := ends[i][0]) is None else round(y[i] - 100 * end, 4) for i in chosen],
+                "array": [_span(mean, high) for mean, (_, high) in zip(means, ends, strict=True)],
+                "arrayminus": [_span(low, mean) for mean, (low, _) in zip(means, ends, strict=True)],
                 "thickness": 1,
                 "width": 3,
-                "color": color,
+                "color": LINE,
             },
         }
 
+    best = sorted(np.flatnonzero(front), key=lambda index: (x[index], y[index]))
     # a cost of 0 (no GPU used) has no logarithm
     wide = x.min() > 0 and x.max() > 20 * x.min()
     return {
         "conclusion": conclusions.of_cost(names, x, quality, front),
         "data": [
-            trace(front, "Pareto front", "lines+markers+text", FRONT, "diamond"),
-            trace(~front, "others", "markers+text", OTHER, "circle-open"),
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": "Pareto front (diamonds)",
+                "x": [float(x[index]) for index in best],
+                "y": [round(float(y[index]), 4) for index in best],
+                "line": {"shape": "hv", "dash": "dot", "width": 1.5, "color": LINE},
+                "hoverinfo": "skip",
+                "showlegend": True,
+            },
+            marks(front, "diamond"),
+            marks(~front, "circle-open"),
         ],
         "layout": {
             "height": 430,

@@ -4,13 +4,12 @@ All names stand at the left, one under the other, so that thirty methods or a na
 """
 
 from adbench.reports.entries import Sorted
-from adbench.reports.figures import FRONT, OTHER, Figure, plain
+from adbench.reports.figures import LINE, Figure, colour_of, plain
 from adbench.reports.leaderboard import Aggregate
 
 MOST_METHODS = 30
-_LINE = "#8a94a3"  # stands out from light and dark
 _LANE = 0.55  # rows that a bar takes
-_ROW = 24  # pixels
+ROW = 24  # pixels
 _LONGEST = 24  # characters of a name: about half of a phone's width
 
 
@@ -24,7 +23,8 @@ def rank_diagram(found: Sorted, aggregate: Aggregate) -> Figure | None:
         return None
     shown = min(len(comparison.ranks), MOST_METHODS)
     ranks = [round(float(rank), 4) for rank in comparison.ranks[:shown]]
-    names = [found.entries[entry].label for entry in aggregate.compared[:shown]]
+    entries = list(aggregate.compared[:shown])
+    names = [found.entries[entry].label for entry in entries]
     groups: list[tuple[int, int]] = []
     for first, last in comparison.groups or ():
         if first < shown - 1 and (not groups or groups[-1][1] < shown - 1):
@@ -43,7 +43,7 @@ def rank_diagram(found: Sorted, aggregate: Aggregate) -> Figure | None:
             "mode": "lines",
             "x": [x for x, _ in stems],
             "y": [y for _, y in stems],
-            "line": {"color": _LINE, "width": 1},
+            "line": {"color": LINE, "width": 1},
             "hoverinfo": "skip",
         },
         {
@@ -55,7 +55,7 @@ def rank_diagram(found: Sorted, aggregate: Aggregate) -> Figure | None:
             "textposition": "middle right",
             "hovertext": [plain(name) for name in names],
             "hovertemplate": "%{hovertext}<br>average rank %{x:.2f}<extra></extra>",
-            "marker": {"color": OTHER, "size": 9},
+            "marker": {"color": [colour_of(entry) for entry in entries], "size": 9},
             "cliponaxis": False,
         },
     ]
@@ -65,7 +65,7 @@ def rank_diagram(found: Sorted, aggregate: Aggregate) -> Figure | None:
             "mode": "lines",
             "x": [ranks[first] - overhang, ranks[last] + overhang],
             "y": [0.45 + _LANE * lane] * 2,
-            "line": {"color": FRONT, "width": 6},
+            "line": {"color": LINE, "width": 6},
             "hovertext": f"no difference shown from {plain(names[first])} to {plain(names[last])}",
             "hovertemplate": "%{hovertext}<extra></extra>",
         }
@@ -82,7 +82,7 @@ def rank_diagram(found: Sorted, aggregate: Aggregate) -> Figure | None:
                 "y": [bottom - 0.7, bottom - 0.7, None, bottom - 0.1],
                 "text": ["", "", "", f"critical difference {comparison.critical_difference:.2f}"],
                 "textposition": "middle right",
-                "line": {"color": _LINE, "width": 3},
+                "line": {"color": LINE, "width": 3},
                 "hoverinfo": "skip",
             }
         )
@@ -92,8 +92,9 @@ def rank_diagram(found: Sorted, aggregate: Aggregate) -> Figure | None:
     return {
         "data": [{"showlegend": False, **trace} for trace in data],
         "layout": {
-            "height": round(60 + _ROW * bottom),
-            "margin": {"l": 10, "r": 20, "t": 45, "b": 5},
+            "height": round(77 + ROW * bottom),
+            "margin": {"l": 10, "r": 20, "t": 62, "b": 5},
+            "meta": {"entries": entries, "row": ROW},
             "xaxis": {
                 "side": "top",
                 "range": [left, right],

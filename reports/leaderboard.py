@@ -98,6 +98,8 @@ class Slice:
     """A sentence for each cell that is not shared, and one that counts those beyond MOST_NAMED."""
     metrics: dict[str, Aggregate]
     costs: tuple[Cost | None, ...]
+    finished: tuple[int, ...]
+    """How many of the cells each entry has finished."""
 
 
 @dataclass(frozen=True)
@@ -325,6 +327,7 @@ class _Grid:
             left_out=tuple(self.left_out(methods, inside & ~shared)),
             metrics={name: aggregate for name, aggregate in aggregates.items() if aggregate is not None},
             costs=tuple(self.cost(entry, shared) if methods[entry] else None for entry in range(len(self.entries))),
+            finished=tuple((done & inside).sum(axis=1).tolist()),
         )
 
     def _why_not(self, entry: int, done: statistics.Bools, inside: statistics.Bools, total: int) -> str:

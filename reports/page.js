@@ -63,7 +63,8 @@ function chooseFilters() {
     state.dataset,
   );
   const names = model.metrics.map((metric) => [metric.name, metric.title]);
-  state.metric = names.length ? fill(byId("metric"), names, state.metric) : "";
+  const chosen = fill(byId("metric"), names.length ? names : [["", "none"]], state.metric);
+  state.metric = names.length ? chosen : "";
   state.cost = fill(byId("cost-axis"), Object.entries(model.costs), state.cost);
 }
 
@@ -176,6 +177,12 @@ function methodName(entry) {
   return cell;
 }
 
+// A method that lacks cells takes them from all: its row says so.
+function withCoverage(cell, { finished, n_cells: all }, entry) {
+  if (finished[entry] < all) cell.append(el("span", { className: "sub", textContent: `finished ${finished[entry]} of ${all} cells` }));
+  return cell;
+}
+
 // What others have published: beside the runs of that dataset, in no rank, interval or mark of the best.
 
 function publishedHere(part) {
@@ -207,15 +214,15 @@ function drawHeadline() {
   const all = columns(part);
   const column = all.find((one) => one.key === sorting.key) ?? all[1];
   const spans = new Map(all.filter((one) => one.aggregate).map((one) => [one.key, spanOf(one)]));
-  const body = sorted(part.compared, column).map((entry) =>
+  const body = sorted(part.compared.filter(isShown), column).map((entry) =>
     el("tr", { "data-entry": entry }, ...all.map((one, index) => {
-      if (index === 0) return methodName(entry);
+      if (index === 0) return withCoverage(methodName(entry), part, entry);
       if (one.aggregate) return metricCell(one, entry, spans.get(one.key));
       const value = one.value(entry);
       return el("td", { textContent: value === null || value === undefined ? "–" : one.text(value) });
     })),
   );
-  const apart = part.not_compared.map(([entry, reason]) =>
+  const apart = part.not_compared.filter(([entry]) => isShown(entry)).map(([entry, reason]) =>
     el("tr", { className: "apart" }, methodName(entry), el("td", { className: "words", colSpan: all.length - 1, textContent: `not compared: ${reason}` })),
   );
   const published = byId("published").checked ? publishedHere(part).map((one) => publishedRow(one, all)) : [];
@@ -235,7 +242,7 @@ function drawScope() {
   const lost = part.n_cells - part.n_shared_cells;
   const words = part.compared.length
     ? `${plural(part.compared.length, "method")} compared on ${part.n_shared_cells} of ${plural(part.n_cells, "cell")}, in ` +
-      `${part.n_shared_categories} of ${plural(part.n_categories, "category", "categories")}, budget ${part.budget}.`
+      `${part.n_shared_categories} of ${plural(part.n_categories, "category", "categories")}, ${viewInWords()}.`
     : `No cell is shared by the methods of budget ${part.budget}: there is nothing to compare.`;
   const warning = part.budget === "smoke" ? " Budget smoke proves that everything runs; its numbers say nothing about methods." : "";
   byId("scope").textContent = (lost ? `${words} ${plural(lost, "cell")} left out.` : `${words} None is left out.`) + warning;
@@ -244,6 +251,7 @@ function drawScope() {
   list.querySelector("summary").textContent = `${plural(lost, "cell")} left out of means and ranks`;
   list.querySelector("ul").replaceChildren(...part.left_out.map((text) => el("li", { textContent: text })));
   const kinds = new Set(Object.values(part.metrics).map((aggregate) => aggregate.interval));
+  byId("legend").hidden = !kinds.size;
   byId("legend").textContent = `Per cent. ★ best in its column (as shown). Under each mean: ${[...kinds].map((kind) => INTERVALS[kind][0]).join("; or, where its heading says so, ")}.`;
 }
 
@@ -288,6 +296,7 @@ function startGallery() {
 function draw() {
   chooseFilters();
   loadView();
+  drawMethodChoice();
   drawScope();
   drawHeadline();
   drawFigures();
@@ -323,6 +332,8 @@ async function startBoard() {
   for (const form of document.querySelectorAll("form")) form.addEventListener("submit", (event) => event.preventDefault());
   byId("headline-csv").addEventListener("click", headlineCsv);
   byId("difference-csv").addEventListener("click", differenceCsv);
+  startMethods();
+  startMenus();
   startRoc();
   startSearch();
   startCurves();

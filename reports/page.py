@@ -51,6 +51,8 @@ MOST_VIEW_BYTES = 700_000  # of the compressed figures and comparisons, before b
 _FOLDER = Path(__file__).parent
 _SCRIPTS = (
     "page_plot.js",
+    "page_methods.js",
+    "page_labels.js",
     "page_figures.js",
     "page_difference.js",
     "page_files.js",

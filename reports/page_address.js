@@ -7,6 +7,9 @@ const sortKeys = () => ["method", "rank", "wins", "fit_seconds", "predict_ms_per
 const runKey = (name) => (name === "status" ? name : `run-${name}`);
 const sameNames = (a, b) => a.size === b.size && [...a].every((name) => b.has(name));
 
+// What is chosen in a list, unless it is the first. Lists of parts that this page has not are of nothing.
+const chosenIn = (id) => (byId(id)?.selectedIndex > 0 ? byId(id).value : "");
+
 // What differs from the page as it opens, so that a plain address stays plain.
 function address() {
   const found = new URLSearchParams();
@@ -19,6 +22,10 @@ function address() {
   add("sort", `${sorting.ascending ? "" : "-"}${sorting.key}`, SORTED_BY_DEFAULT);
   if (!sameNames(visible, shownByDefault())) found.set("columns", [...visible].join(","));
   if (byId("published").checked) found.set("published", "1");
+  for (const entry of hiddenMethods) found.append("hide", model.entries[entry].label);
+  add("sweep", chosenIn("sweep"));
+  add("objective", chosenIn("sweep-objective"));
+  add("parameter", chosenIn("curve-parameter"));
   add("search", byId("run-search").value.trim());
   for (const name of RUN_FILTERS) add(runKey(name), byId(`run-${name}`).value);
   if (runSorting.key) found.set("run-sort", `${runSorting.ascending ? "" : "-"}${runSorting.key}`);
@@ -47,6 +54,12 @@ function readAddress() {
   for (const name of columns) visible.add(name);
   for (const box of byId("columns").querySelectorAll("input")) box.checked = visible.has(box.value);
   byId("published").checked = model.published.length > 0 && given.get("published") === "1";
+  const away = new Set(given.getAll("hide"));
+  hiddenMethods.clear();
+  model.entries.forEach(({ label }, entry) => away.has(label) && hiddenMethods.add(entry));
+  sweepState.sweep = given.get("sweep") ?? "";
+  sweepState.objective = given.get("objective") ?? "";
+  curveState.parameter = given.get("parameter") ?? "";
   byId("run-search").value = given.get("search") ?? "";
   fillRunFilters((name) => given.get(runKey(name)) ?? "");
   const [, fall, column] = /^(-?)(.*)$/s.exec(given.get("run-sort") ?? "");

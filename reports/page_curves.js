@@ -35,5 +35,5 @@ function drawCurves() {
 }
 
 function startCurves() {
-  byId("curve-parameter").addEventListener("change", (event) => { curveState.parameter = event.target.value; drawCurves(); });
+  byId("curve-parameter").addEventListener("change", (event) => { curveState.parameter = event.target.value; drawCurves(); writeAddress(); });
 }

@@ -96,7 +96,7 @@ function rankCaption(found, aggregate, count) {
   const test = found.friedman === null ? "Wilcoxon's test" : "Nemenyi's test (average ranks closer than the critical difference)";
   const bars = found.friedman !== null && found.friedman[1] >= ALPHA
     ? "The bar joins all methods, for Friedman's test shows no difference."
-    : found.groups ? `Orange bars join methods between which ${test} shows no difference.` : `No bar: ${test} tells all apart.`;
+    : found.groups ? `Thick bars join methods between which ${test} shows no difference.` : `No bar: ${test} tells all apart.`;
   const cut = found.entries.length > count ? ` The first ${count} of ${found.entries.length} methods.` : "";
   return `Average rank over ${plural(aggregate.n_categories, "category", "categories")}. ${bars}${cut}`;
 }
@@ -131,11 +131,11 @@ function drawDifference() {
   const sentences = [onTheseImages(found, aggregate, names), onOtherCategories(found, aggregate, names)];
   byId("conclusion").replaceChildren(...sentences.map((textContent) => el("p", { textContent })));
   byId("ranks-caption").textContent = rankCaption(found, aggregate, model.most_ranked);
-  const places = Array.from({ length: paired(found) }, (_, place) => place);
+  const places = Array.from({ length: paired(found) }, (_, place) => place).filter((place) => isShown(found.entries[place]));
   byId("duels").replaceChildren(
     el("thead", {}, el("tr", {}, ...["row minus column", ...places.map((place) => names[place])].map((textContent) => el("th", { scope: "col", textContent })))),
     el("tbody", {}, ...places.map((a) => el("tr", {}, methodName(found.entries[a]), ...places.map((b) => duelCell(found, a, b))))));
-  const cut = names.length > places.length ? ` Only the ${places.length} methods of best average rank, of ${names.length}.` : "";
+  const cut = names.length > paired(found) ? ` Only the ${paired(found)} methods of best average rank, of ${names.length}.` : "";
   const values = duel(found, 0, 1).known
     ? `Difference of the means in percentage points, its 95 % interval, and the p-value${names.length > 2 ? ", adjusted after Holm for all pairs (the interval is of the pair alone)" : ""}. ▲ ahead and ▼ behind where p < .05. Last line: categories`
     : "Categories";

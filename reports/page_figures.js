@@ -34,18 +34,19 @@ function drawFigures() {
   const figures = packed.figures[current()];
   if (!figures) return;
   const title = metricOf(state.metric)?.title ?? "no metric";
-  const heat = figures.heat[state.metric];
+  const heat = withoutHidden("heat", figures.heat[state.metric]);
   byId("heat").style.minWidth = heat ? `${190 + 62 * heat.layout.xaxis.tickvals.length}px` : "";
   const folded = heat?.layout.meta.places[0] === -1;
-  byId("heat-caption").textContent = `${title}, per cent, budget ${state.budget}. Methods in the order of their average rank. ` +
+  byId("heat-caption").textContent = !state.metric ? "" : `${title}, per cent, budget ${state.budget}. Methods in the order of their average rank. ` +
     (folded ? "Too many categories for one figure: each row is the mean over those that a method has of a dataset. Choose a dataset to see its categories." : heat?.conclusion ?? "");
-  byId("ranks").hidden = !figures.ranks[state.metric];
-  const notice = viewNotice();
-  plot("ranks", figures.ranks[state.metric], "");
-  plot("heat", withHover(heat), notice || `No run has a value of ${title} here.`);
-  const scatter = figures.cost[state.metric]?.[state.cost];
+  const ranks = withoutHidden("ranks", figures.ranks[state.metric]);
+  byId("ranks").hidden = !ranks;
+  const notice = viewNotice() || (figures.heat[state.metric] && !heat ? "All methods are hidden." : "");
+  plot("ranks", ranks, "");
+  plot("heat", withHover(heat), notice || `No run has a value of ${state.metric ? title : "any metric"} here.`);
+  const scatter = withoutHidden("cost", figures.cost[state.metric]?.[state.cost]);
   byId("cost-caption").textContent = scatter?.conclusion ?? "";
-  plot("scatter", scatter, notice || `No compared method has both ${title} and ${model.costs[state.cost]}.`);
+  plot("scatter", scatter, notice || `No compared method has both ${state.metric ? title : "a metric"} and ${model.costs[state.cost]}.`);
   drawRoc();
   drawSearch();
   drawCurves();
@@ -54,10 +55,11 @@ function drawFigures() {
 function drawCosts() {
   const part = slice();
   const names = Object.keys(model.costs);
+  byId("costs").hidden = !part.compared.length;
   byId("costs").replaceChildren(
     el("thead", {}, el("tr", {}, ...["Method", ...names.map((name) => model.costs[name]), "Hardware"].map((text) =>
       el("th", { scope: "col", textContent: text, className: text === "Hardware" ? "words" : "" })))),
-    el("tbody", {}, ...part.compared.map((entry) =>
+    el("tbody", {}, ...part.compared.filter(isShown).map((entry) =>
       el("tr", {}, methodName(entry), ...names.map((name) => el("td", { textContent: amount(part.costs[entry][name]) })),
         el("td", { className: "words", textContent: part.costs[entry].hardware.join("; ") })))),
   );
@@ -72,7 +74,6 @@ const prefersDark = matchMedia("(prefers-color-scheme: dark)");
 const isDark = () => (root.dataset.theme ?? (prefersDark.matches ? "dark" : "light")) === "dark";
 
 function showTheme() {
-  byId("theme").setAttribute("aria-pressed", String(isDark()));
   byId("theme").textContent = isDark() ? "Light theme" : "Dark theme";
   if (model) drawFigures();
 }

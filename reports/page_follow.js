@@ -17,7 +17,8 @@ function follow(id, items, none) {
 
 function drawGallery() {
   const rows = [...document.querySelectorAll("#images .cases")];
-  for (const row of rows) row.hidden = row.dataset.budget !== state.budget || !ofView(row.dataset.dataset);
+  const hidden = hiddenHere();
+  for (const row of rows) row.hidden = hidden.includes(row.dataset.method) || row.dataset.budget !== state.budget || !ofView(row.dataset.dataset);
   for (const node of document.querySelectorAll("#images .gallery, #images .gallery-category")) node.hidden = !node.querySelector(".cases:not([hidden])");
   follow("images-scope", rows, "rows of images");
 }

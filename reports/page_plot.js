@@ -20,7 +20,7 @@ function plot(id, figure, empty) {
     return;
   }
   if (!isDrawn(place)) place.replaceChildren();
-  place.style.minHeight = `${figure.layout.height ?? HEIGHT}px`;
+  place.style.height = `${figure.layout.height ?? HEIGHT}px`;  // which Plotly keeps to when the window changes
   place.setAttribute("aria-busy", "true");
   pending.set(place, { figure, id });
   near.unobserve(place);
@@ -33,7 +33,7 @@ function unplot(place) {
   pending.delete(place);
   near.unobserve(place);
   if (isDrawn(place)) Plotly.purge(place);
-  place.style.minHeight = "";
+  place.style.height = "";
   place.removeAttribute("aria-busy");
 }
 
@@ -67,14 +67,15 @@ async function drawPlace(place) {
   pending.delete(place);
   near.unobserve(place);
   runPlotly();
-  const png = {
-    name: "png", title: "Download as PNG", icon: Plotly.Icons["camera-retro"],
-    click: (graph) => Plotly.downloadImage(graph, { format: "png", scale: 2, filename: `adbench-${id}` }),
-  };
+  const download = (format, icon) => ({
+    name: format, title: `Download as ${format.toUpperCase()}`, icon,
+    click: (graph) => Plotly.downloadImage(graph, { format, scale: format === "png" ? 2 : 1, filename: `adbench-${id}` }),
+  });
   await Plotly.react(place, structuredClone(figure.data), themed(figure.layout), {
     responsive: true, displaylogo: false, displayModeBar: true,
-    modeBarButtons: [["toImage", png]], toImageButtonOptions: { format: "svg", filename: `adbench-${id}` },
+    modeBarButtons: [[download("svg", Plotly.Icons.camera), download("png", Plotly.Icons["camera-retro"])]],
   });
+  nameAll(place);
   if (!pending.has(place)) place.removeAttribute("aria-busy");
 }
 

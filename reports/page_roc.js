@@ -10,7 +10,7 @@ function drawRoc() {
   });
   const options = places.map((place) => [place, model.categories[place].label]);
   const place = fill(byId("roc-category"), options.length ? options : [["", "none"]], rocState.place);
-  plot("roc", figures[place], "No run stored scores of test images here.");
+  plot("roc", withoutHidden("lines", figures[place]), "No run stored scores of test images here.");
   const leftOut = packed.rocs?.left_out ?? 0;
   byId("roc-left-out").textContent = leftOut ? `The page has no room for the curves of ${plural(leftOut, "category", "categories")} more.` : "";
 }

@@ -13,7 +13,7 @@ function withEnds(text, low, high, title) {
 
 function detailTable(dataset) {
   const runs = packed.runs.columns;
-  const own = rowsWhere((row) => runs.standing[row] === "current" && runs.budget[row] === state.budget && runs.dataset[row] === dataset);
+  const own = rowsWhere((row) => runs.standing[row] === "current" && runs.budget[row] === state.budget && runs.dataset[row] === dataset && isShown(runs.entry[row]));
   const seeds = [...new Set(own.map((row) => runs.seed[row]))].sort((a, b) => a - b);
   const groups = new Map();
   for (const row of own) {

@@ -99,6 +99,6 @@ function drawSearch() {
 
 function startSearch() {
   if (!byId("search")) return;
-  byId("sweep").addEventListener("change", (event) => { sweepState.sweep = event.target.value; drawSearch(); });
-  byId("sweep-objective").addEventListener("change", (event) => { sweepState.objective = event.target.value; drawSearch(); });
+  byId("sweep").addEventListener("change", (event) => { sweepState.sweep = event.target.value; drawSearch(); writeAddress(); });
+  byId("sweep-objective").addEventListener("change", (event) => { sweepState.objective = event.target.value; drawSearch(); writeAddress(); });
 }

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from adbench.reports.figures import COLOURS, DASHES, Figure, plain
+from adbench.reports.figures import Figure, colour_of, dash_of, plain
 from adbench.reports.leaderboard import Leaderboard
 
 RESOLUTION = 1 / 1000  # of the axes; finer steps cannot be seen
@@ -88,10 +88,11 @@ def _trace(
         "type": "scatter",
         "mode": "lines",
         "name": plain(name, 40),
+        "meta": {"entry": entry},
         "x": (false / false[-1]).round(5).tolist(),
         "y": (true / true[-1]).round(5).tolist(),
         "hovertemplate": f"{plain(name)}<br>%{{y:.1%}} found at %{{x:.1%}} false alarms<extra></extra>",
-        "line": {"color": COLOURS[entry % len(COLOURS)], "dash": DASHES[entry // len(COLOURS) % len(DASHES)]},
+        "line": {"color": colour_of(entry), "dash": dash_of(entry)},
     }
 
 

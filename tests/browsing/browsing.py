@@ -105,7 +105,7 @@ def headline(driver: Any, key: str) -> list[str]:
         const heads = [...document.querySelectorAll("#headline thead th")];
         const index = heads.findIndex((head) => head.dataset.key === arguments[0]);
         return [...document.querySelectorAll("#headline tbody tr:not(.apart)")]
-          .map((row) => (row.children[index].querySelector(".mean") ?? row.children[index]).textContent);
+          .map((row) => (row.children[index].querySelector(".mean") ?? row.children[index].firstChild).textContent);
     """
     return list(driver.execute_script(script, key))
 

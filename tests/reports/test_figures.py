@@ -1,10 +1,16 @@
 """Figures: what they show, that Plotly accepts them, and that names in them stay text."""
 
+import itertools
 import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import plotly.graph_objects as go
 import pytest
+from numpy.typing import NDArray
+from plotly import colors
 
 from adbench.reports import figures
 from adbench.reports.figures_ranks import MOST_METHODS, rank_diagram
@@ -136,6 +142,47 @@ def test_cost_scatter_marks_the_pareto_front(make_result: Make, build: Build) ->
     )
     figure = figures.cost_scatter(board.sorted, board.slices[0], "image_auroc", "fit_seconds")
     assert figure is not None
-    front, others = figure["data"]
+    line, front, others = figure["data"]
     assert (front["hovertext"], others["hovertext"]) == (["cheap", "good"], ["beaten"])
+    assert line["x"] == [1.0, 100.0]
     assert figure["layout"]["xaxis"]["type"] == "log"
+
+
+# What people with no cones of one kind see, as matrices on linear RGB: Machado, Oliveira and Fernandes 2009, table 1.
+VISION = {
+    "usual": np.eye(3),
+    "protanopia": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+    "deuteranopia": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+    "tritanopia": [[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]],
+}
+TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+def linear(color: str) -> NDArray[np.float64]:
+    share = np.array(colors.hex_to_rgb(color)) / 255
+    return np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+
+
+def lab(rgb: NDArray[np.float64]) -> NDArray[np.float64]:
+    """CIE L*a*b* of a colour in linear RGB, for daylight."""
+    share = TO_XYZ @ rgb.clip(0, 1) / [0.9505, 1, 1.089]
+    x, y, z = np.where(share > 0.008856, np.cbrt(share), 7.787 * share + 16 / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("vision", VISION)
+@pytest.mark.parametrize("palette", [figures.COLOURS, (figures.FRONT, figures.OTHER)], ids=["methods", "front"])
+def test_colours_are_told_apart_by_all_common_kinds_of_colour_vision(vision: str, palette: tuple[str, ...]) -> None:
+    seen = [lab(np.array(VISION[vision]) @ linear(color)) for color in palette]
+    apart = [float(np.linalg.norm(one - other)) for one, other in itertools.combinations(seen, 2)]
+    assert min(apart) > 15  # of patches side by side, a difference of 2.3 can just be seen
+
+
+@pytest.mark.parametrize("color", [*figures.COLOURS, figures.FRONT, figures.OTHER, figures.LINE])
+def test_colours_stand_out_from_the_light_and_the_dark_ground(color: str) -> None:
+    style = (Path(figures.__file__).parent / "page.css").read_text(encoding="utf-8")
+    grounds = set(re.findall(r"--panel: (#\w{6})", style))
+    assert len(grounds) == 2
+    for ground in grounds:
+        dark, light = sorted(float(linear(one) @ TO_XYZ[1]) for one in (color, ground))
+        assert (light + 0.05) / (dark + 0.05) >= 3  # WCAG 2.2, 1.4.11

@@ -70,6 +70,7 @@ def test_only_shared_cells_count_and_the_others_are_named(make_result: Make, bui
     found = part(board)
     assert (found.n_cells, found.n_shared_cells, found.n_shared_categories) == (3, 2, 2)
     assert found.left_out == ("phantom/noise, seed 0: ssae failed",)
+    assert dict(zip((entry.label for entry in board.entries), found.finished, strict=True)) == {"ckaad": 3, "ssae": 2}
     assert means(board, found.metrics["image_auroc"]) == pytest.approx({"ckaad": 0.7, "ssae": 0.8})
     estimates = {
         entry.label: estimate

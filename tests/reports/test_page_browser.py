@@ -76,6 +76,25 @@ def test_page_draws_without_a_message_in_the_console(driver: Any) -> None:
     assert driver.execute_script("return document.querySelectorAll('#ranks .points path').length") == 4
 
 
+def test_a_method_that_lacks_cells_says_so(driver: Any) -> None:
+    rows = driver.find_elements(By.CSS_SELECTOR, "#headline tbody tr:not(.apart) th")
+    lacking = {row.text.split("\n")[0] for row in rows if "finished 9 of 10 cells" in row.text}
+    assert len(lacking) == len(rows)  # the cell in the category that one method alone tried, and failed
+
+
+def test_a_page_of_failures_has_no_empty_words(tmp_path: Path, make_result: Callable[..., RunResult]) -> None:
+    store = ResultStore(tmp_path / "out")
+    store.prepare()
+    store.append(make_result(status="failed"))
+    with opened(render_page(store), tmp_path) as driver:
+        assert Select(driver.find_element(By.ID, "metric")).first_selected_option.text == "none"
+        text = driver.find_element(By.TAG_NAME, "main").text
+        assert "No run has a value of any metric here." in text
+        assert "no metric" not in text
+        assert not driver.find_element(By.ID, "legend").is_displayed()
+        assert driver.get_log("browser") == []
+
+
 def test_columns_sort_by_click(driver: Any) -> None:
     sort_button(driver, "fit_seconds").click()
     rising = [float(text.replace(",", "")) for text in headline(driver, "fit_seconds")]

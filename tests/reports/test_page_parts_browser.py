@@ -145,6 +145,21 @@ def test_sweeps_are_drawn_and_chosen(driver: Any) -> None:
     assert options(driver, "sweep") == ["two"]
 
 
+def test_the_sweep_and_objective_shown_are_in_the_address(driver: Any) -> None:
+    choose(driver, "sweep", "two")
+    choose(driver, "sweep-objective", "b")
+    WebDriverWait(driver, 10).until(lambda one: "sweep=two&objective=b" in one.current_url)
+    shown = titles(driver)
+    show(driver, driver.current_url)
+    assert [driver.find_element(By.ID, name).get_attribute("value") for name in ("sweep", "sweep-objective")] == [
+        "two",
+        "b",
+    ]
+    assert titles(driver) == shown
+    show(driver, driver.current_url.replace("two", "nowhere"))
+    assert driver.find_element(By.ID, "sweep").get_attribute("value") == "one"
+
+
 def test_curves_and_roc_follow_the_filters(driver: Any) -> None:
     assert options(driver, "curve-parameter") == ["gamma"]
     scroll_to_figures(driver)
