@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import BROWSER_TEST, headline, opened, wait_ready
+from browsing import BROWSER_TEST, headline, opened, scroll_to_figure, scroll_to_figures, wait_ready
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
@@ -69,12 +69,14 @@ def naming(names: list[str], method: str) -> list[str]:
 
 
 def test_hidden_methods_leave_every_part_and_change_no_number(driver: Any) -> None:
+    scroll_to_figures(driver)
     before = shown(driver)
     ranks = dict(zip(headline(driver, "method"), headline(driver, "rank"), strict=True))
     assert [part for part in before if not naming(before[part], GONE)] == []
     driver.find_element(By.ID, "method-count").click()
     box = driver.find_element(By.XPATH, f"//div[@id='method-boxes']/label[contains(., '{GONE[:9]}')]/input")
     box.send_keys(Keys.SPACE)
+    scroll_to_figures(driver)
     after = shown(driver)
     assert [part for part in after if naming(after[part], GONE)] == []
     for part, names in before.items():
@@ -125,6 +127,7 @@ def names_in(driver: Any, figure: str) -> list[tuple[str, list[float]]]:
 @pytest.mark.parametrize("width", [1280, 390])
 def test_names_in_the_cost_figure_do_not_cover_each_other(page: Path, tmp_path: Path, width: int) -> None:
     with opened(page, tmp_path, width) as driver:
+        scroll_to_figure(driver, "scatter")
         found = names_in(driver, "scatter")
         assert 2 <= len(found) <= len(METHODS)
         for (one, a), (other, b) in combinations(found, 2):
@@ -139,6 +142,7 @@ def test_figures_keep_their_height_when_the_window_changes(driver: Any) -> None:
         "return ['ranks', 'heat', 'roc', 'scatter'].map((id) => document.querySelector(`#${id} svg`).clientHeight)"
     )
     width = "return document.querySelector('#scatter svg').clientWidth"
+    scroll_to_figures(driver)
     before, wide = driver.execute_script(script), driver.execute_script(width)
     assert min(before) > 150
     for size in (500, 900):

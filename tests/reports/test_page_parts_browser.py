@@ -8,7 +8,7 @@ from typing import Any
 
 import optuna
 import pytest
-from browsing import BROWSER_TEST, choose, launched, scroll_to_figures, show, wait_ready
+from browsing import BROWSER_TEST, choose, launched, scroll_to_figures, show, show_runs, wait_ready
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
@@ -196,6 +196,7 @@ def test_cards_open_and_close_by_keyboard(driver: Any) -> None:
     assert f"what it is {HOSTILE}" in card.text and "Rebuilt from the paper." in card.text and "gamma" in card.text
     focus(driver).send_keys(Keys.ESCAPE)
     assert not card.is_displayed() and focus(driver) == opener
+    show_runs(driver)
     run = driver.find_element(By.CSS_SELECTOR, "#run-table .link")
     run.send_keys(Keys.SPACE)
     assert card.is_displayed() and "adbench run suite=quickstart" in card.text
