@@ -6,7 +6,7 @@ regions. What does not fit into the memory budget is left to ``bounded_memory``.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 
@@ -32,7 +32,7 @@ from adbench.benchmark_suites.operating_points import (
     OperatingPoints,
     measure,
 )
-from adbench.benchmark_suites.sampled_curve import Floats, SampledCurve
+from adbench.benchmark_suites.sampled_curve import CurveName, Floats, SampledCurve
 from adbench.benchmark_suites.sorted_scores import Anomalous, complete_curve
 
 AUPRO_LIMITS: Final[Mapping[str, float]] = {"aupro_030": 0.30, "aupro_005": 0.05}
@@ -47,9 +47,6 @@ MEMORY_BUDGET = 2 << 30
 """Bytes beyond the maps themselves. A constant: what a run records must not depend on the machine's memory."""
 
 _FIRST_CHUNK, _LARGEST_CHUNK = 1 << 20, 1 << 23  # pixels that one thread sorts at a time
-
-
-CurveName = Literal["pixel_roc", "pro", "spro"]
 
 
 @dataclass(frozen=True)

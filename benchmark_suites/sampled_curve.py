@@ -7,7 +7,7 @@ where the area up to 0.05 is made, therefore lie denser: the areas up to 0.05, 0
 within 0.01 of the exact ones for every curve, and far closer for those that rise bit by bit.
 """
 
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from array_api_compat import array_namespace, device
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from adbench.benchmark_suites.operating_points import Array, OperatingPoints
 
 Floats = NDArray[np.float64]
+CurveName = Literal["pixel_roc", "pro", "spro"]
 
 FALSE_POSITIVE_RATES: Final[Floats] = np.array([*range(51), *range(55, 301, 5), *range(320, 1001, 20)]) / 1000
 """[K]: 101 rates up to 0.3, of which 51 are up to 0.05, and 35 beyond, which only the pixel ROC and sPRO need."""
