@@ -78,7 +78,7 @@ def map_metrics(
     threads: int | None = None,
     memory_budget: int = MEMORY_BUDGET,
 ) -> MapMetrics:
-    """Pixel AUROC, AP, best F1 and AUPRO of one category, and sPRO if ``spro``, with their curves; see ``pixel_metrics``.
+    """Pixel AUROC, AP, best F1 and AUPRO of one category, and sPRO if ``spro``, and curves; see ``pixel_metrics``.
 
     ``images`` are all images of the category, in any order and of any sizes; they may be made on the fly, and
     are gone through once, or, where their pixels need more than ``memory_budget`` bytes, three times.

@@ -23,7 +23,7 @@ FALSE_POSITIVE_RATES: Final[Floats] = np.array([*range(51), *range(55, 301, 5), 
 
 
 class SampledCurve:
-    """Recall and overlap at FALSE_POSITIVE_RATES, on the line through the curve's points as AreaUnderOverlap draws it.
+    """Recall and overlap at FALSE_POSITIVE_RATES, on the lines that AreaUnderOverlap draws between points.
 
     Where the curve jumps at a rate, the upper end counts: what is found with at most that many false positives.
     Between thresholds that were left out to save memory it is the diagonal of what is possible.

@@ -143,8 +143,8 @@ class _Rescoring:
         self._opened: dict[tuple[str, str], Dataset] = {}
 
     def rescored(self, record: RunRecord) -> tuple[RunRecord, tuple[KeptCurve, ...] | None]:
-        """The row of ``record`` under METRIC_VERSION, with its curves if pixel metrics changed, for then they may have
-        too. Raises RequestError if something is missing for it."""
+        """The row of ``record`` under METRIC_VERSION, and if pixel metrics changed its curves, for then they may
+        have too. Raises RequestError if something is missing for it."""
         version = record.metric_version or 0
         if version > METRIC_VERSION:
             raise RequestError(

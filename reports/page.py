@@ -25,6 +25,7 @@ from adbench.reports.figures_ranks import MOST_METHODS, rank_diagram
 from adbench.reports.files import Folder, LocalFolder
 from adbench.reports.gallery import COLOUR_MAP, GalleryView, build_gallery
 from adbench.reports.leaderboard import Aggregate, Leaderboard, Slice, build_leaderboard, rows_of_suite
+from adbench.reports.pixel_curves import build_pixel_curves
 from adbench.reports.roc import build_rocs
 from adbench.reports.run_table import pack_runs, plain
 from adbench.reports.schema import COSTS
@@ -73,8 +74,12 @@ def render_page(store: ResultStore, suite: str | None = None, *, watched: bool =
     """
     board, images = _read(store, suite)
     folder = store.folder
-    parts = {"sweeps": build_sweeps(board, folder, images), "rocs": asdict(build_rocs(board, images))}
     beside = SideFiles()
+    parts = {
+        "sweeps": build_sweeps(board, folder, images),
+        "rocs": asdict(build_rocs(board, images)),
+        "pixel_curves": build_pixel_curves(board, store.curves, beside),
+    }
     page = render(board, build_gallery(board, store.gallery), beside, parts, watched=watched).encode()
     with folder.explained("write to the results folder"):
         _write(folder, page, beside)

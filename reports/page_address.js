@@ -20,6 +20,7 @@ function address() {
   if (byId("published").checked) found.set("published", "1");
   add("search", byId("run-search").value.trim());
   add("status", byId("run-status").value);
+  add("curve", rocState.curve, ROC);
   add("run", cardState.run);
   return found.toString();
 }
@@ -46,6 +47,7 @@ function readAddress() {
   byId("published").checked = model.published.length > 0 && given.get("published") === "1";
   byId("run-search").value = given.get("search") ?? "";
   byId("run-status").value = one("status", ["ok", "failed"], "");
+  rocState.curve = given.get("curve") ?? ROC;  // drawRoc corrects what the page does not have
   cardState.run = given.get("run") ?? "";
 }
 

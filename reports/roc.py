@@ -10,6 +10,7 @@ from adbench.reports.figures import COLOURS, DASHES, Figure, plain
 from adbench.reports.leaderboard import Leaderboard
 
 RESOLUTION = 1 / 1000  # of the axes; finer steps cannot be seen
+HEIGHT = 420
 MOST_POINTS = 60_000  # of all curves of the page
 
 
@@ -65,7 +66,7 @@ def build_rocs(board: Leaderboard, images: pd.DataFrame) -> RocCurves:
             left_out += 1
         elif traces:
             found.figures.setdefault(str(budget), {})[int(str(place))] = {
-                "data": [*traces, _CHANCE],
+                "data": [*traces, CHANCE],
                 "layout": _LAYOUT,
             }
     return RocCurves(found.figures, left_out)
@@ -81,6 +82,7 @@ def _trace(board: Leaderboard, entry: int, seed: int, images: pd.DataFrame) -> F
     return {
         "type": "scatter",
         "mode": "lines",
+        "meta": entry,
         "name": plain(name, 40),
         "x": (false / false[-1]).round(5).tolist(),
         "y": (true / true[-1]).round(5).tolist(),
@@ -89,7 +91,7 @@ def _trace(board: Leaderboard, entry: int, seed: int, images: pd.DataFrame) -> F
     }
 
 
-_CHANCE: Figure = {
+CHANCE: Figure = {
     "type": "scatter",
     "mode": "lines",
     "name": "chance",
@@ -99,6 +101,7 @@ _CHANCE: Figure = {
     "line": {"color": "#8a94a0", "dash": "dot", "width": 1},
 }
 _LAYOUT: Figure = {
+    "height": HEIGHT,
     "margin": {"l": 10, "r": 20, "t": 30, "b": 10},
     "xaxis": {
         "title": {"text": "False positive rate"},

@@ -7,14 +7,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from scipy.ndimage import label
 
 from adbench.benchmark_suites import map_metrics, sorted_scores
 from adbench.benchmark_suites.judged_map import JudgedMap, Kind
 from adbench.benchmark_suites.map_metrics import AUPRO_LIMITS, SPRO_LIMITS
-from adbench.benchmark_suites.sampled_curve import FALSE_POSITIVE_RATES
+from adbench.benchmark_suites.sampled_curve import FALSE_POSITIVE_RATES, SampledCurve
 
 judge = map_metrics.map_metrics
 Floats = NDArray[np.float64]
@@ -93,13 +92,13 @@ def brute(images: list[JudgedMap]) -> dict[str, Floats]:
 
 
 def area(y: Floats, limit: float) -> float:
-    inside = FALSE_POSITIVE_RATES <= limit
+    inside = limit >= FALSE_POSITIVE_RATES
     return float(np.trapezoid(y[inside], FALSE_POSITIVE_RATES[inside])) / limit
 
 
 def rectangles(y: Floats, limit: float) -> float:
     """Half of what lies between neighbouring points: how far a rising curve's area can be from that of the points."""
-    inside = FALSE_POSITIVE_RATES <= limit
+    inside = limit >= FALSE_POSITIVE_RATES
     return float(np.sum(np.diff(FALSE_POSITIVE_RATES[inside]) * np.diff(y[inside]))) / 2 / limit
 
 
@@ -108,7 +107,7 @@ def test_the_rates_are_few_and_end_at_the_limits() -> None:
     assert (np.diff(FALSE_POSITIVE_RATES) > 0).all()
     assert (FALSE_POSITIVE_RATES <= 0.3).sum() == 101
     for limit in (0.05, 0.3, 1.0):
-        steps = np.diff(FALSE_POSITIVE_RATES[FALSE_POSITIVE_RATES <= limit])
+        steps = np.diff(FALSE_POSITIVE_RATES[limit >= FALSE_POSITIVE_RATES])
         assert steps.max() / 2 / limit <= STATED + 1e-12, "a curve of one step is the worst there is"
 
 
@@ -171,7 +170,7 @@ def test_at_a_rate_of_zero_stands_what_is_found_without_a_false_positive() -> No
     curve = judge([JudgedMap(scores, mask)], spro=False).curves["pro"]
     assert curve[0] == 0.5
     at = dict(zip(FALSE_POSITIVE_RATES.tolist(), curve, strict=True))
-    assert (at[0.2], at[0.3], at[1.0]) == (0.5, 1.0, 1.0), "the second region is found after one of four normal pixels"
+    assert (at[0.2], at[0.3], at[1.0]) == (0.5, 1.0, 1.0), "a region is found after one of four normal pixels"
     tied = judge([JudgedMap(np.zeros_like(scores), mask)], spro=False).curves["pro"]
     np.testing.assert_allclose(tied, FALSE_POSITIVE_RATES, atol=1e-12)
 
@@ -183,7 +182,7 @@ def test_metrics_are_those_without_curves_to_the_last_bit() -> None:
         mask = np.zeros((0 if kind == "good" else 1, 60, 60), dtype=np.bool_)
         mask[:, 10:20, 30:40] = True
         scores = (rng.normal(size=(60, 60)) + mask.any(axis=0)).astype(np.float32)
-        images.append(JudgedMap(scores, mask, [50] * len(mask), kind))  # type: ignore[arg-type]
+        images.append(JudgedMap(scores, mask, [50] * len(mask), kind))
     with_curves = judge(images, spro=True)
-    with mock.patch.object(map_metrics.SampledCurve, "add", lambda self, points: None):
+    with mock.patch.object(SampledCurve, "add", lambda self, points: None):
         assert judge(images, spro=True).bounds == with_curves.bounds

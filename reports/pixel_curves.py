@@ -1,0 +1,225 @@
+"""Pixel ROC, PRO and sPRO curves for the page: of each category, and means over what all compared methods share.
+
+Runs keep them at the same false positive rates, so the mean over seeds and categories is that of heights, and the
+area under it is the mean of the areas in the tables.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from adbench.benchmark_suites.sampled_curve import FALSE_POSITIVE_RATES, CurveName
+from adbench.reports import conclusions, statistics
+from adbench.reports.figures import COLOURS, DASHES, Figure, plain
+from adbench.reports.leaderboard import Leaderboard, Slice
+from adbench.reports.roc import CHANCE, HEIGHT
+from adbench.reports.side_files import SideFiles, zipped
+
+MOST_BYTES = 60_000  # of the compressed curves of categories within the page
+MARKED = 0.05
+
+ReadCurves = Callable[[Iterable[str]], pd.DataFrame]
+"""The rows of the curves table of these runs."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A curve that runs keep, drawn up to a false positive rate of ``limit``, that runs with ``metric`` can have."""
+
+    title: str
+    height: str
+    metric: str
+    limit: float
+
+
+KINDS: Final[Mapping[CurveName, Kind]] = {
+    "pixel_roc": Kind("Pixel ROC", "Pixels found", "pixel_auroc", 1.0),
+    "pro": Kind("PRO", "Per-region overlap", "aupro_030", 0.3),
+    "spro": Kind("sPRO", "Saturated per-region overlap", "spro_030", 0.3),
+}
+
+
+class _Cells:
+    """The curves of one kind and budget: heights [N, K] of N runs, each of an entry, a place and a seed."""
+
+    def __init__(self, runs: pd.DataFrame, heights: NDArray[np.float32]) -> None:
+        self.entry, self.place, self.seed = (
+            runs[name].to_numpy(dtype=np.int64) for name in ("entry", "place", "seed")
+        )
+        self.heights = heights
+
+    def of_places(self) -> dict[int, dict[int, NDArray[np.float64]]]:
+        """By place and entry, the mean over the entry's own seeds."""
+        found: dict[int, dict[int, NDArray[np.float64]]] = {}
+        order = np.lexsort((self.entry, self.place))
+        pairs = np.stack([self.place[order], self.entry[order]], axis=1)
+        changes = np.flatnonzero((pairs[1:] != pairs[:-1]).any(axis=1)) + 1
+        for own in np.split(order, changes) if len(order) else ():
+            place, entry = int(self.place[own[0]]), int(self.entry[own[0]])
+            found.setdefault(place, {})[entry] = self.heights[own].mean(axis=0, dtype=np.float64)
+        return found
+
+    def shared(self, entries: tuple[int, ...], places: set[int]) -> tuple[dict[int, NDArray[np.float64]], int]:
+        """By entry, the mean over categories of the mean over seeds, and the number of categories.
+
+        Only of cells that all those of ``entries`` share that have such curves, as for the means of metrics.
+        """
+        inside = np.flatnonzero(np.isin(self.entry, entries) & np.isin(self.place, list(places)))
+        cells, column = np.unique(
+            np.stack([self.place[inside], self.seed[inside]], axis=1), axis=0, return_inverse=True
+        )
+        row_of = {entry: row for row, entry in enumerate(entries)}
+        rows = np.array([row_of[entry] for entry in self.entry[inside].tolist()], dtype=np.int64)
+        at = np.full((len(entries), len(cells)), -1, dtype=np.int64)
+        at[rows, column.reshape(-1)] = inside
+        methods, cells_shared = statistics.shared_cells(at >= 0, cells[:, 0])
+        found = {}
+        own_places = cells[cells_shared, 0]
+        for row in np.flatnonzero(methods):
+            own = self.heights[at[row, cells_shared]]
+            means = [own[own_places == place].mean(axis=0, dtype=np.float64) for place in np.unique(own_places)]
+            if means:
+                found[entries[row]] = np.mean(means, axis=0)
+        return found, len(set(own_places.tolist()))
+
+
+def build_pixel_curves(board: Leaderboard, read: ReadCurves, beside: SideFiles) -> dict[str, Any]:
+    """What the page's script draws, by kind: the axes, by slice a mean, and by budget and dataset the categories.
+
+    The curves of a dataset's categories are a file beside the page where those of all are too large for it.
+    """
+    runs = board.sorted.current
+    runs = runs[runs["status"] == "ok"]
+    has_any = runs[runs[[kind.metric for kind in KINDS.values()]].notna().any(axis=1)]
+    table = read(has_any["run_id"].tolist()) if len(has_any) else pd.DataFrame({"name": [], "split": []})
+    table = table[table["split"] == "test"]
+    kinds = {name: _kind(board, name, runs, table[table["name"] == name]) for name in KINDS}
+    if len(zipped({name: kind["datasets"] for name, kind in kinds.items()})) > MOST_BYTES:
+        for kind in kinds.values():
+            for datasets in kind["datasets"].values():
+                files = {name: {**beside.add(own), "places": list(own)} for name, own in datasets.items()}
+                datasets.update(files)
+    return {
+        "styles": [_style(board, entry) for entry in range(len(board.entries))],
+        "kinds": {name: kind for name, kind in kinds.items() if kind["any"]},
+    }
+
+
+def _kind(board: Leaderboard, name: CurveName, runs: pd.DataFrame, table: pd.DataFrame) -> dict[str, Any]:
+    kind = KINDS[name]
+    shown = kind.limit >= FALSE_POSITIVE_RATES
+    able = runs[runs[kind.metric].notna()]
+    kept = able.merge(table[["run_id", "x", "y"]], on="run_id") if len(table) else able.iloc[:0].assign(x=[], y=[])
+    heights = _heights(kept)
+    datasets: dict[str, dict[str, dict[int, Any]]] = {}
+    cells: dict[str, _Cells] = {}
+    for budget in board.budgets:
+        own = (kept["budget"] == budget).to_numpy(dtype=bool)
+        cells[budget] = _Cells(kept[own], heights[own])
+        for place, curves in cells[budget].of_places().items():
+            dataset = board.categories[place].dataset
+            of_dataset = datasets.setdefault(budget, {}).setdefault(dataset, {})
+            of_dataset[place] = _view(board, kind, curves, 1, shown)
+    return {
+        "title": kind.title,
+        "x": FALSE_POSITIVE_RATES[shown].tolist(),
+        "layout": _layout(kind),
+        "chance": CHANCE if name == "pixel_roc" else None,
+        "slices": [_mean(board, part, kind, cells[part.budget], able, kept, shown) for part in board.slices],
+        "datasets": datasets,
+        "any": len(able) > 0,
+    }
+
+
+def _heights(kept: pd.DataFrame) -> NDArray[np.float32]:
+    """[N, K] at FALSE_POSITIVE_RATES; a file of other rates is read between its points."""
+    heights = np.ones((len(kept), len(FALSE_POSITIVE_RATES)), dtype=np.float32)
+    for row, (x, y) in enumerate(zip(kept["x"], kept["y"], strict=True)):
+        heights[row] = y if len(y) == heights.shape[1] else np.interp(FALSE_POSITIVE_RATES, x, y)
+    return heights
+
+
+def _mean(
+    board: Leaderboard,
+    part: Slice,
+    kind: Kind,
+    cells: _Cells,
+    able: pd.DataFrame,
+    kept: pd.DataFrame,
+    shown: NDArray[np.bool_],
+) -> dict[str, Any]:
+    """The means of a slice, and how many of its runs that could have kept such a curve did."""
+    places = {
+        place
+        for place, category in enumerate(board.categories)
+        if part.modality in (None, category.modality) and part.dataset in (None, category.dataset)
+    }
+    curves, n_categories = cells.shared(part.compared, places)
+
+    def count(runs: pd.DataFrame) -> int:
+        return int(((runs["budget"] == part.budget) & runs["place"].isin(places)).sum())
+
+    view = _view(board, kind, curves, n_categories, shown)
+    return {**view, "n_categories": n_categories, "able": count(able), "kept": count(kept)}
+
+
+def _view(
+    board: Leaderboard,
+    kind: Kind,
+    curves: Mapping[int, NDArray[np.float64]],
+    n_categories: int,
+    shown: NDArray[np.bool_],
+) -> dict[str, Any]:
+    own = {entry: curve[shown] for entry, curve in sorted(curves.items())}
+    labels = [board.entries[entry].label for entry in own]
+    stacked = np.stack(list(own.values())) if own else np.ones((0, int(shown.sum())))
+    return {
+        "lines": [{"entry": entry, "y": curve.round(4).tolist()} for entry, curve in own.items()],
+        "conclusion": conclusions.of_curves(
+            stacked, FALSE_POSITIVE_RATES[shown], labels, marked=MARKED, what=kind.title, n_categories=n_categories
+        ),
+    }
+
+
+def _style(board: Leaderboard, entry: int) -> Figure:
+    """How an entry's curve looks, in every figure alike."""
+    label = board.entries[entry].label
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": plain(label, 40),
+        "hovertemplate": f"{plain(label)}<br>%{{y:.1%}} at a false positive rate of %{{x:.3~f}}<extra></extra>",
+        "line": {"color": COLOURS[entry % len(COLOURS)], "dash": DASHES[entry // len(COLOURS) % len(DASHES)]},
+    }
+
+
+def _layout(kind: Kind) -> Figure:
+    edge = kind.limit / 100
+    axis = {"automargin": True, "zeroline": False}
+    layout: Figure = {
+        "height": HEIGHT,
+        "margin": {"l": 10, "r": 20, "t": 30, "b": 10},
+        "xaxis": {"title": {"text": "False positive rate of pixels"}, "range": [-edge, kind.limit + edge], **axis},
+        "yaxis": {"title": {"text": kind.height}, "range": [-0.01, 1.01], **axis},
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        "showlegend": True,
+    }
+    if kind.limit < 1:
+        mark = {"x0": MARKED, "x1": MARKED, "y0": 0, "y1": 1, "yref": "paper"}
+        layout["shapes"] = [{"type": "line", **mark, "line": {"color": "#8a94a0", "dash": "dot", "width": 1}}]
+        layout["annotations"] = [
+            {
+                "x": MARKED,
+                "y": 0.02,
+                "yref": "paper",
+                "text": f"{MARKED:g}",
+                "showarrow": False,
+                "xanchor": "left",
+                "xshift": 4,
+            }
+        ]
+    return layout
