@@ -110,10 +110,10 @@ def test_a_run_comes_back_as_it_was(store: ResultStore, make_result: MakeResult)
     assert same_gallery(store.gallery(result.record.run_id), result.gallery)
     curves = store.curves()
     assert set(curves["run_id"]) == {result.record.run_id}
-    for row, curve in zip(curves.itertuples(), result.curves, strict=True):
-        assert (row.split, row.name) == (curve.split, curve.name)
-        np.testing.assert_array_equal(row.x, np.float32(curve.x))
-        np.testing.assert_array_equal(row.y, np.float32(curve.y))
+    for (_, one), curve in zip(curves.iterrows(), result.curves, strict=True):
+        assert (one["split"], one["name"]) == (curve.split, curve.name)
+        np.testing.assert_array_equal(one["x"], np.array(curve.x, dtype=np.float32))
+        np.testing.assert_array_equal(one["y"], np.array(curve.y, dtype=np.float32))
     assert store.done() == {result.record.run_id}
 
 
