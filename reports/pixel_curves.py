@@ -12,14 +12,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from adbench.benchmark_suites.sampled_curve import FALSE_POSITIVE_RATES, CurveName
+from adbench.benchmark_suites.sampled_curve import FALSE_POSITIVE_RATES, CurveName, Floats
 from adbench.reports import conclusions, statistics
 from adbench.reports.figures import COLOURS, DASHES, Figure, plain
 from adbench.reports.leaderboard import Leaderboard, Slice
 from adbench.reports.roc import CHANCE, HEIGHT
-from adbench.reports.side_files import SideFiles, zipped
+from adbench.reports.side_files import SideFiles
 
-MOST_BYTES = 60_000  # of the compressed curves of categories within the page
+MOST_LINES = 300  # of categories within the page, 2 bytes a point when they are compressed
 MARKED = 0.05
 
 ReadCurves = Callable[[Iterable[str]], pd.DataFrame]
@@ -52,39 +52,43 @@ class _Cells:
         )
         self.heights = heights
 
-    def of_places(self) -> dict[int, dict[int, NDArray[np.float64]]]:
+    def of_places(self) -> dict[int, dict[int, Floats]]:
         """By place and entry, the mean over the entry's own seeds."""
-        found: dict[int, dict[int, NDArray[np.float64]]] = {}
         order = np.lexsort((self.entry, self.place))
-        pairs = np.stack([self.place[order], self.entry[order]], axis=1)
-        changes = np.flatnonzero((pairs[1:] != pairs[:-1]).any(axis=1)) + 1
-        for own in np.split(order, changes) if len(order) else ():
-            place, entry = int(self.place[own[0]]), int(self.entry[own[0]])
-            found.setdefault(place, {})[entry] = self.heights[own].mean(axis=0, dtype=np.float64)
+        pair = self.place * (self.entry.max(initial=0) + 1) + self.entry
+        means, starts = _means(self.heights[order], pair[order])
+        found: dict[int, dict[int, Floats]] = {}
+        for index, mean in zip(order[starts], means, strict=True):
+            found.setdefault(int(self.place[index]), {})[int(self.entry[index])] = mean
         return found
 
-    def shared(self, entries: tuple[int, ...], places: set[int]) -> tuple[dict[int, NDArray[np.float64]], int]:
+    def shared(self, entries: tuple[int, ...], places: set[int]) -> tuple[dict[int, Floats], int]:
         """By entry, the mean over categories of the mean over seeds, and the number of categories.
 
         Only of cells that all those of ``entries`` share that have such curves, as for the means of metrics.
         """
         inside = np.flatnonzero(np.isin(self.entry, entries) & np.isin(self.place, list(places)))
-        cells, column = np.unique(
-            np.stack([self.place[inside], self.seed[inside]], axis=1), axis=0, return_inverse=True
-        )
-        row_of = {entry: row for row, entry in enumerate(entries)}
-        rows = np.array([row_of[entry] for entry in self.entry[inside].tolist()], dtype=np.int64)
+        seeds, seed = np.unique(self.seed[inside], return_inverse=True)
+        cells, column = np.unique(self.place[inside] * max(1, len(seeds)) + seed, return_inverse=True)
         at = np.full((len(entries), len(cells)), -1, dtype=np.int64)
-        at[rows, column.reshape(-1)] = inside
-        methods, cells_shared = statistics.shared_cells(at >= 0, cells[:, 0])
-        found = {}
-        own_places = cells[cells_shared, 0]
-        for row in np.flatnonzero(methods):
-            own = self.heights[at[row, cells_shared]]
-            means = [own[own_places == place].mean(axis=0, dtype=np.float64) for place in np.unique(own_places)]
-            if means:
-                found[entries[row]] = np.mean(means, axis=0)
-        return found, len(set(own_places.tolist()))
+        at[np.searchsorted(np.array(entries), self.entry[inside]), column] = inside
+        place = cells // max(1, len(seeds))
+        methods, shared = statistics.shared_cells(at >= 0, place)
+        found: dict[int, Floats] = {}
+        starts = np.zeros(0, dtype=np.int64)
+        for row in np.flatnonzero(methods) if shared.any() else ():
+            means, starts = _means(self.heights[at[row, shared]], place[shared])
+            found[entries[row]] = means.mean(axis=0)
+        return found, len(starts)
+
+
+def _means(heights: NDArray[np.float32], group: NDArray[np.int64]) -> tuple[Floats, NDArray[np.int64]]:
+    """The mean height of each run of equal groups, and where these begin."""
+    starts = np.flatnonzero(np.diff(group, prepend=-1))
+    if not len(starts):
+        return np.zeros((0, heights.shape[1])), starts
+    sizes = np.diff(starts, append=len(group))
+    return np.add.reduceat(heights, starts, axis=0, dtype=np.float64) / sizes[:, None], starts
 
 
 def build_pixel_curves(board: Leaderboard, read: ReadCurves, beside: SideFiles) -> dict[str, Any]:
@@ -98,7 +102,7 @@ def build_pixel_curves(board: Leaderboard, read: ReadCurves, beside: SideFiles) 
     table = read(has_any["run_id"].tolist()) if len(has_any) else pd.DataFrame({"name": [], "split": []})
     table = table[table["split"] == "test"]
     kinds = {name: _kind(board, name, runs, table[table["name"] == name]) for name in KINDS}
-    if len(zipped({name: kind["datasets"] for name, kind in kinds.items()})) > MOST_BYTES:
+    if sum(map(_count_lines, kinds.values())) > MOST_LINES:
         for kind in kinds.values():
             for datasets in kind["datasets"].values():
                 files = {name: {**beside.add(own), "places": list(own)} for name, own in datasets.items()}
@@ -107,6 +111,11 @@ def build_pixel_curves(board: Leaderboard, read: ReadCurves, beside: SideFiles) 
         "styles": [_style(board, entry) for entry in range(len(board.entries))],
         "kinds": {name: kind for name, kind in kinds.items() if kind["any"]},
     }
+
+
+def _count_lines(kind: dict[str, Any]) -> int:
+    places = [place for datasets in kind["datasets"].values() for own in datasets.values() for place in own.values()]
+    return sum(len(place["lines"]) for place in places)
 
 
 def _kind(board: Leaderboard, name: CurveName, runs: pd.DataFrame, table: pd.DataFrame) -> dict[str, Any]:
@@ -170,7 +179,7 @@ def _mean(
 def _view(
     board: Leaderboard,
     kind: Kind,
-    curves: Mapping[int, NDArray[np.float64]],
+    curves: Mapping[int, Floats],
     n_categories: int,
     shown: NDArray[np.bool_],
 ) -> dict[str, Any]:
@@ -178,7 +187,7 @@ def _view(
     labels = [board.entries[entry].label for entry in own]
     stacked = np.stack(list(own.values())) if own else np.ones((0, int(shown.sum())))
     return {
-        "lines": [{"entry": entry, "y": curve.round(4).tolist()} for entry, curve in own.items()],
+        "lines": [{"entry": entry, "y": curve.round(3).tolist()} for entry, curve in own.items()],
         "conclusion": conclusions.of_curves(
             stacked, FALSE_POSITIVE_RATES[shown], labels, marked=MARKED, what=kind.title, n_categories=n_categories
         ),
