@@ -21,6 +21,9 @@ CurveName = Literal["pixel_roc", "pro", "spro"]
 FALSE_POSITIVE_RATES: Final[Floats] = np.array([*range(51), *range(55, 301, 5), *range(320, 1001, 20)]) / 1000
 """[K]: 101 rates up to 0.3, of which 51 are up to 0.05, and 35 beyond, which only the pixel ROC and sPRO need."""
 
+AREA_BOUND: Final = 0.01
+"""How far the area under the points up to 0.05, 0.3 or 1, divided by that limit, can be from that of the curve."""
+
 
 class SampledCurve:
     """Recall and overlap at FALSE_POSITIVE_RATES, on the lines that AreaUnderOverlap draws between points.

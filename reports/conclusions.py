@@ -81,6 +81,7 @@ def of_curves(
             "which is better depends on the false positives that are allowed"
         )
     else:
-        text = f"{methods[first]} finds most at every rate up to {rates[-1]:g} ({values})"
+        limit = f" up to {rates[-1]:g}" if rates[-1] < 1 else ""
+        text = f"{methods[first]} finds most at every rate{limit} ({values})"
     where = "this one category" if n_categories == 1 else f"these {n_categories} categories"
     return f"{text}. That holds for {where}; curves have no intervals, so a small lead may be chance."

@@ -97,7 +97,7 @@ function curveFigure({ x, layout, chance }, { lines }) {
 function withoutCurves({ able, kept }) {
   if (kept === able) return "";
   const which = kept ? `${able - kept} of ${plural(able, "run")} here` : able === 1 ? "The run here" : "The runs here";
-  return `${which} kept no such curve, which adbench did not do at first: to have them, run the suite again into a new results folder (out=…).`;
+  return `${which} kept no such curve, as runs of earlier versions: to have it, run the suite again into a new results folder (out=…).`;
 }
 
 function drawPixelCurve(kind) {
@@ -111,8 +111,9 @@ function drawPixelCurve(kind) {
     ? "Means over categories, of the mean over seeds, in the cells that all compared methods share."
     : "Means over each method's own seeds.";
   byId("roc-conclusion").textContent = view?.conclusion ?? "";
-  byId("roc-caption").textContent = [over, kind.chance ? FOUND : OVERLAP,
-    "Runs keep 136 points; the area under them is within 0.01 of the exact one in the tables.", lacking].filter(Boolean).join(" ");
+  const { n_points: points, area_bound: bound } = packed.pixel_curves;
+  const exact = `Runs keep ${points} points; the area under them is within ${bound} of the exact one in the tables.`;
+  byId("roc-caption").textContent = view ? [over, kind.chance ? FOUND : OVERLAP, exact, lacking].filter(Boolean).join(" ") : "";
   drawLines(view && curveFigure(kind, view), notice ?? (lacking || "No run here has masks to compare its maps with."), drawRoc);
 }
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from adbench.benchmark_suites.sampled_curve import FALSE_POSITIVE_RATES, CurveName, Floats
+from adbench.benchmark_suites.sampled_curve import AREA_BOUND, FALSE_POSITIVE_RATES, CurveName, Floats
 from adbench.reports import conclusions, statistics
 from adbench.reports.figures import COLOURS, DASHES, Figure, plain
 from adbench.reports.leaderboard import Leaderboard, Slice
@@ -32,14 +32,15 @@ class Kind:
 
     title: str
     height: str
+    found: str
     metric: str
     limit: float
 
 
 KINDS: Final[Mapping[CurveName, Kind]] = {
-    "pixel_roc": Kind("Pixel ROC", "Pixels found", "pixel_auroc", 1.0),
-    "pro": Kind("PRO", "Per-region overlap", "aupro_030", 0.3),
-    "spro": Kind("sPRO", "Saturated per-region overlap", "spro_030", 0.3),
+    "pixel_roc": Kind("Pixel ROC", "Pixels found", "pixel recall", "pixel_auroc", 1.0),
+    "pro": Kind("PRO", "Per-region overlap", "PRO", "aupro_030", 0.3),
+    "spro": Kind("sPRO", "Saturated per-region overlap", "sPRO", "spro_030", 0.3),
 }
 
 
@@ -108,6 +109,8 @@ def build_pixel_curves(board: Leaderboard, read: ReadCurves, beside: SideFiles) 
                 files = {name: {**beside.add(own), "places": list(own)} for name, own in datasets.items()}
                 datasets.update(files)
     return {
+        "n_points": len(FALSE_POSITIVE_RATES),
+        "area_bound": AREA_BOUND,
         "styles": [_style(board, entry) for entry in range(len(board.entries))],
         "kinds": {name: kind for name, kind in kinds.items() if kind["any"]},
     }
@@ -189,7 +192,7 @@ def _view(
     return {
         "lines": [{"entry": entry, "y": curve.round(3).tolist()} for entry, curve in own.items()],
         "conclusion": conclusions.of_curves(
-            stacked, FALSE_POSITIVE_RATES[shown], labels, marked=MARKED, what=kind.title, n_categories=n_categories
+            stacked, FALSE_POSITIVE_RATES[shown], labels, marked=MARKED, what=kind.found, n_categories=n_categories
         ),
     }
 

@@ -13,7 +13,7 @@ from scipy.ndimage import label
 from adbench.benchmark_suites import map_metrics, sorted_scores
 from adbench.benchmark_suites.judged_map import JudgedMap, Kind
 from adbench.benchmark_suites.map_metrics import AUPRO_LIMITS, SPRO_LIMITS
-from adbench.benchmark_suites.sampled_curve import FALSE_POSITIVE_RATES, SampledCurve
+from adbench.benchmark_suites.sampled_curve import AREA_BOUND, FALSE_POSITIVE_RATES, SampledCurve
 
 judge = map_metrics.map_metrics
 Floats = NDArray[np.float64]
@@ -22,7 +22,6 @@ LIMITS = {
     "pro": dict(AUPRO_LIMITS),
     "spro": {name: limit for name, limit in SPRO_LIMITS.items() if limit >= 0.05},
 }
-STATED = 0.01
 
 
 @st.composite
@@ -108,7 +107,7 @@ def test_the_rates_are_few_and_end_at_the_limits() -> None:
     assert (FALSE_POSITIVE_RATES <= 0.3).sum() == 101
     for limit in (0.05, 0.3, 1.0):
         steps = np.diff(FALSE_POSITIVE_RATES[limit >= FALSE_POSITIVE_RATES])
-        assert steps.max() / 2 / limit <= STATED + 1e-12, "a curve of one step is the worst there is"
+        assert steps.max() / 2 / limit <= AREA_BOUND + 1e-12, "a curve of one step is the worst there is"
 
 
 @settings(max_examples=60, deadline=None)
@@ -133,7 +132,7 @@ def test_areas_under_kept_curves_are_the_metrics_within_the_bound(images: list[J
             assert bounds is not None
             apart = abs(area(y, limit) - bounds.value) - bounds.error
             assert apart <= rectangles(y, limit) + 1e-9, metric
-            assert apart <= STATED + 1e-9, metric
+            assert apart <= AREA_BOUND + 1e-9, metric
     assert ("pro" in got.curves) == (got.values["aupro_005"] is not None)
     assert ("spro" in got.curves) == (got.values["spro_005"] is not None)
 
