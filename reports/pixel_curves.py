@@ -22,8 +22,8 @@ from adbench.reports.side_files import SideFiles
 MOST_LINES = 300  # of categories within the page, 2 bytes a point when they are compressed
 MARKED = 0.05
 
-ReadCurves = Callable[[Iterable[str]], pd.DataFrame]
-"""The rows of the curves table of these runs."""
+ReadCurves = Callable[[Iterable[str], list[str]], pd.DataFrame]
+"""The rows of the curves table of these runs, and of these columns."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,9 @@ def build_pixel_curves(board: Leaderboard, read: ReadCurves, beside: SideFiles) 
     runs = board.sorted.current
     runs = runs[runs["status"] == "ok"]
     has_any = runs[runs[[kind.metric for kind in KINDS.values()]].notna().any(axis=1)]
-    table = read(has_any["run_id"].tolist()) if len(has_any) else pd.DataFrame({"name": [], "split": []})
-    table = table[table["split"] == "test"]
+    # Without x, which is longest to read: points as many as ours are at our rates, others are left out.
+    table = read(has_any["run_id"].tolist(), ["run_id", "split", "name", "y"])
+    table = table[(table["split"] == "test") & (table["y"].map(len) == len(FALSE_POSITIVE_RATES))]
     kinds = {name: _kind(board, name, runs, table[table["name"] == name]) for name in KINDS}
     if sum(map(_count_lines, kinds.values())) > MOST_LINES:
         for kind in kinds.values():
@@ -125,8 +126,8 @@ def _kind(board: Leaderboard, name: CurveName, runs: pd.DataFrame, table: pd.Dat
     kind = KINDS[name]
     shown = kind.limit >= FALSE_POSITIVE_RATES
     able = runs[runs[kind.metric].notna()]
-    kept = able.merge(table[["run_id", "x", "y"]], on="run_id") if len(table) else able.iloc[:0].assign(x=[], y=[])
-    heights = _heights(kept)
+    kept = able.merge(table[["run_id", "y"]], on="run_id")
+    heights = np.array(kept["y"].tolist(), dtype=np.float32).reshape(-1, len(FALSE_POSITIVE_RATES))
     datasets: dict[str, dict[str, dict[int, Any]]] = {}
     cells: dict[str, _Cells] = {}
     for budget in board.budgets:
@@ -145,14 +146,6 @@ def _kind(board: Leaderboard, name: CurveName, runs: pd.DataFrame, table: pd.Dat
         "datasets": datasets,
         "any": len(able) > 0,
     }
-
-
-def _heights(kept: pd.DataFrame) -> NDArray[np.float32]:
-    """[N, K] at FALSE_POSITIVE_RATES; a file of other rates is read between its points."""
-    heights = np.ones((len(kept), len(FALSE_POSITIVE_RATES)), dtype=np.float32)
-    for row, (x, y) in enumerate(zip(kept["x"], kept["y"], strict=True)):
-        heights[row] = y if len(y) == heights.shape[1] else np.interp(FALSE_POSITIVE_RATES, x, y)
-    return heights
 
 
 def _mean(

@@ -161,10 +161,10 @@ class ResultStore:
         """The history of the recorded runs, or of those among ``run_ids``; a run's rows in their order."""
         return self._rows_of_runs("history", run_ids)
 
-    def curves(self, run_ids: Iterable[str] | None = None) -> pd.DataFrame:
+    def curves(self, run_ids: Iterable[str] | None = None, columns: list[str] | None = None) -> pd.DataFrame:
         """The curves of the recorded runs, or of those among ``run_ids``; ``x`` and ``y`` hold arrays. Runs of before
         the table was kept have none."""
-        return self._rows_of_runs("curves", run_ids)
+        return self._rows_of_runs("curves", run_ids, columns)
 
     def done(self) -> set[str]:
         """The run_ids that need no further run: those with status ok."""
@@ -311,7 +311,9 @@ class ResultStore:
         table = pq.read_table(path, columns=["run_id"], filesystem=self._folder.filesystem)
         return frozenset(table["run_id"].to_pylist())
 
-    def _rows_of_runs(self, table: str, run_ids: Iterable[str] | None) -> pd.DataFrame:
+    def _rows_of_runs(
+        self, table: str, run_ids: Iterable[str] | None, columns: list[str] | None = None
+    ) -> pd.DataFrame:
         recorded = set(self._read("runs", ["run_id"])["run_id"].to_pylist())
         wanted = recorded if run_ids is None else recorded.intersection(run_ids)
         condition = None if run_ids is None else pads.field("run_id").isin(list(wanted))
@@ -319,7 +321,7 @@ class ResultStore:
         def is_wanted(name: str) -> bool:
             return compaction.is_compacted(name) or name.removesuffix(compaction.SUFFIX) in wanted
 
-        frame: pd.DataFrame = self._read(table, None, condition, is_wanted).to_pandas()
+        frame: pd.DataFrame = self._read(table, columns, condition, is_wanted).to_pandas()
         return frame
 
     def _rows_of_run(self, table: str, run_id: str) -> pa.Table:
