@@ -20,7 +20,7 @@ quickstart: install  ## Install, then run suite=quickstart to a leaderboard
 	$(BIN)/adbench run suite=quickstart
 
 test: install  ## Install, then run all tests
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup
 
 lint: install  ## Style, types and import directions
 	$(BIN)/ruff check .

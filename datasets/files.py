@@ -71,6 +71,7 @@ class FilesDataset(Dataset):
             self._bases = self._find_wrapped()
         self._found: dict[str, Found] = {}
         self._known_facts: dict[str, dict[str, FileFacts]] = {}
+        self._fingerprints: dict[str, str] = {}
 
     @abstractmethod
     def find_categories(self, root: Path) -> dict[str, Path]:
@@ -155,7 +156,9 @@ class FilesDataset(Dataset):
 
     def fingerprint(self, category: str) -> str:
         """Hash of all image, mask and table files of the category, of how masks are read and of what is skipped."""
-        return self.fingerprint_of(category, self._facts(category))
+        if category not in self._fingerprints:
+            self._fingerprints[category] = self.fingerprint_of(category, self._facts(category))
+        return self._fingerprints[category]
 
     def verify(self, category: str) -> list[str]:
         """Unreadable images and masks, masks of another size or without image, anomalies without mask, images that

@@ -4,6 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from adbench.datasets.base import ROLES, Role, Sample, SplitRule
 from adbench.datasets.errors import RequestError
@@ -30,7 +31,7 @@ class Split:
         samples: tuple[Sample, ...] = getattr(self, role)
         return samples
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """Hash (hex) of who is in which role; written into every result row."""
         lines = "\n".join(repr(row) for row in self.rows())

@@ -142,11 +142,15 @@ class Prediction:
 
 @dataclass(frozen=True)
 class KeptMaps:
-    """``maps`` float32 [N, S, S] in [0, 1] over the images ``image_ids``; ``name`` says what and when ("round 1")."""
+    """``maps`` float32 [N, S, S] in [0, 1] over the images ``image_ids``; ``name`` says what and when ("round 1").
+
+    ``images`` uint8 [P, S, S, 3] are the first P of these, as they were trained on; few, for they are kept too.
+    """
 
     name: str
     image_ids: tuple[str, ...]
     maps: NDArray[np.float32]
+    images: NDArray[np.uint8]
 
 
 class Method(ABC):

@@ -44,7 +44,7 @@ from adbench.methods.pseudo_anomalies import elastic_anomalies
 from adbench.methods.regions import Regions, Values, find_regions, pseudo_label
 from adbench.methods.training import Batch, epoch_seed, optimise, train
 
-_KEPT_IMAGES = 12
+_KEPT_MAPS, _KEPT_IMAGES = 12, 4
 _MIN_LABELLED_IN_BATCH = 4
 _SIMULATED = 64
 _BATCH = 32
@@ -178,8 +178,8 @@ class KIST(Method):
 
     def kept_maps(self) -> Sequence[KeptMaps]:
         """The pseudo-labels y of the first labelled images, one for every round."""
-        ids = self._labelled_ids[:_KEPT_IMAGES]
-        return [KeptMaps(f"pseudo-labels, round {n + 1}", ids, maps) for n, maps in enumerate(self._kept)]
+        ids, images = self._labelled_ids[:_KEPT_MAPS], self._labelled_pixels[:_KEPT_IMAGES]
+        return [KeptMaps(f"pseudo-labels, round {n + 1}", ids, maps, images) for n, maps in enumerate(self._kept)]
 
     def state_dict(self) -> dict[str, Tensor]:
         """The network's weights and what calibrates its errors."""
@@ -277,7 +277,7 @@ class KIST(Method):
             scores = ((error / level - low) / max(high - low, 1e-12)).clamp(0, 1).numpy()
             label, anomalous[row] = self._label(scores, row)
             normal[row] = (scores < self.config.tau_n) & ~anomalous[row]
-            if row < _KEPT_IMAGES:
+            if row < _KEPT_MAPS:
                 kept.append(label)
         self._labels = _Labels(torch.from_numpy(anomalous), torch.from_numpy(normal))
         self._kept.append(np.stack(kept))

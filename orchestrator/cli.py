@@ -11,6 +11,7 @@ import click
 from adbench.orchestrator.cli_reports import REPORT_COMMANDS
 from adbench.orchestrator.exits import INTERRUPTED, SOME_FAILED, USAGE_ERROR
 from adbench.orchestrator.exits import guarded as _guarded
+from adbench.orchestrator.terminal import echo
 
 if TYPE_CHECKING:
     from adbench.orchestrator.overrides import Overrides
@@ -108,7 +109,7 @@ def _planned(
     with kept_in(cache_folder(request, use_cache), request.pixels(), progress=sys.stderr.isatty()):
         plan = make_plan(request, parsed, data)
     if plan.missing:
-        click.echo(f"left out, for their data is not here: {', '.join(plan.missing)}", err=True)
+        echo(f"left out, for their data is not here: {', '.join(plan.missing)}", err=True)
     return plan, parsed
 
 
@@ -156,18 +157,18 @@ def run(
     from adbench.orchestrator.run import RunOptions, execute, resolve_device, summary
 
     if cfg:
-        click.echo(show.configuration(plan), nl=False)
+        echo(show.configuration(plan), nl=False)
         return 0
     if dry_run:
         resolve_device(plan.request)  # Refuses CUDA where there is none; execute() does so by itself.
-        click.echo(show.dry_run(plan, limit, as_json))
+        echo(show.dry_run(plan, limit, as_json))
         return 0
     style: Style = "json" if as_json else "quiet" if quiet else "live"
     outcome = execute(plan, RunOptions(limit, fail_fast, not no_cache, style))
     if as_json:
-        click.echo(show.outcome_json(outcome))
+        echo(show.outcome_json(outcome))
     elif not quiet:
-        click.echo("\n".join(summary(outcome)))
+        echo("\n".join(summary(outcome)))
     return SOME_FAILED if outcome.failures else 0
 
 
@@ -195,7 +196,7 @@ def sweep(
     if dry_run:
         from adbench.orchestrator.show_sweep import spaces
 
-        click.echo(spaces(plan, parsed.method_params))
+        echo(spaces(plan, parsed.method_params))
         return 0
     from adbench.orchestrator.display import Style
     from adbench.orchestrator.run import RunOptions, ray_resources
@@ -206,10 +207,10 @@ def sweep(
 
     style: Style = "json" if as_json else "quiet" if quiet else "live"
     options = RunOptions(use_cache=not no_cache, style=style)
-    with open_dashboard(plan.request.out, lambda text: click.echo(text, err=True)) if dashboard else nullcontext():
+    with open_dashboard(plan.request.out, lambda text: echo(text, err=True)) if dashboard else nullcontext():
         outcome = execute_sweep(plan, parsed.method_params, options)
     if not quiet and not as_json:
-        click.echo("\n".join(summary(outcome)))
+        echo("\n".join(summary(outcome)))
     return SOME_FAILED if outcome.failures else 0
 
 
@@ -231,7 +232,7 @@ def simulate(overrides: tuple[str, ...], source: str | None, price: float | None
 
     runs = ResultStore(results_folder({"out": source or plan.request.out})).runs()
     lanes = None if plan.request.lanes == "auto" else plan.request.lanes
-    click.echo(simulation(plan.cells, runs, lanes, price))
+    echo(simulation(plan.cells, runs, lanes, price))
     return 0
 
 
@@ -243,7 +244,7 @@ def ls(what: str, overrides: tuple[str, ...]) -> int | None:
     """List what there is; `adbench ls runs out=FOLDER` lists recorded runs, `ls sweeps` searches."""
     from adbench.orchestrator import listing
 
-    click.echo(listing.table(what, overrides))
+    echo(listing.table(what, overrides))
     return 0
 
 
@@ -256,7 +257,7 @@ def show(what: str, name: str, overrides: tuple[str, ...]) -> int | None:
     """Explain one thing in full: parameters, bounds and papers; licences and splits; YAML; every column; trials."""
     from adbench.orchestrator import show as pages
 
-    click.echo(pages.page(what, name, overrides))
+    echo(pages.page(what, name, overrides))
     return 0
 
 
@@ -315,7 +316,7 @@ def cache(what: str, overrides: tuple[str, ...]) -> int | None:
     """List or clear what adbench keeps to be fast; nothing in it is a result."""
     from adbench.orchestrator import listing
 
-    click.echo(listing.cache(what, overrides))
+    echo(listing.cache(what, overrides))
     return 0
 
 
@@ -329,7 +330,7 @@ def doctor(overrides: tuple[str, ...]) -> int | None:
     healthy = True
     for finding in examine(overrides):
         healthy &= finding.ok is not False
-        click.echo(finding.line())
+        echo(finding.line())
     return 0 if healthy else 1
 
 

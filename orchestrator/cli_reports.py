@@ -8,6 +8,7 @@ from typing import Literal
 import click
 
 from adbench.orchestrator.exits import SOME_FAILED, guarded
+from adbench.orchestrator.terminal import echo, visible
 
 _TO = click.option("--to", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file.")
 
@@ -35,14 +36,14 @@ def report(overrides: tuple[str, ...], rescore: bool, open_page: bool, watching:
         raise click.UsageError("--watch and --rescore exclude each other: re-score first.")
 
     def show(page: Path) -> None:
-        click.echo(f"leaderboard: {page}")
+        echo(f"leaderboard: {page}")
         if open_page:
             webbrowser.open(page.as_uri())
 
     if watching:
-        watch(overrides, show, click.echo)
+        watch(overrides, show, echo)
         return 0
-    page, complete = rescore_and_render(overrides, click.echo) if rescore else (render(overrides), True)
+    page, complete = rescore_and_render(overrides, echo) if rescore else (render(overrides), True)
     show(page)
     return 0 if complete else SOME_FAILED
 
@@ -84,10 +85,11 @@ def export(
 
     content = exporting.export(overrides, kind, which)
     if to is None:
-        click.echo(content, nl=False)
+        to_terminal = sys.stdout.isatty()
+        click.echo(visible(content.decode()) if to_terminal else content, nl=False)
     else:
         exporting.write(content, to)
-        click.echo(f"written: {to}", err=True)
+        echo(f"written: {to}", err=True)
     return 0
 
 
@@ -110,8 +112,8 @@ def compare(a: str, b: str, overrides: tuple[str, ...], to: Path | None) -> int 
     from adbench.orchestrator import compare as comparing
 
     found, metrics = comparing.compare(a, b, overrides)
-    click.echo(comparing.terminal_text(found, metrics))
-    click.echo(f"\npage: {comparing.write_page(found, a, overrides, to)}")
+    echo(comparing.terminal_text(found, metrics))
+    echo(f"\npage: {comparing.write_page(found, a, overrides, to)}")
     return 0
 
 
@@ -129,7 +131,7 @@ def index(words: tuple[str, ...], to: Path | None, open_page: bool) -> int | Non
     from adbench.orchestrator.index import write_index
 
     path = write_index(words, to)
-    click.echo(f"index: {path}")
+    echo(f"index: {path}")
     if open_page:
         webbrowser.open(path.as_uri())
     return 0

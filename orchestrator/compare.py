@@ -1,7 +1,7 @@
 """`adbench compare A B`: two results folders, suites or methods, paired cell by cell."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,11 +14,15 @@ from adbench.orchestrator.listing import render_table
 from adbench.reports.compare_page import PAGE, Comparison, render_comparison
 from adbench.reports.entries import Sorted, sort_runs
 from adbench.reports.leaderboard import DEFAULT_RANK_BY, rows_of_suite
-from adbench.reports.pairing import Change, Pairing, Side, pair
+from adbench.reports.pairing import Change, Pairing, Side, adjust, pair
 from adbench.reports.store import ResultStore
 
 _FILTERS = ("budget", "modality", "dataset")
 _KEYS = ("suite", "out", *_FILTERS, "metric")
+_ADJUSTED = (
+    "p-values are adjusted after Holm, for the number of means compared here, or of one metric's categories;"
+    " intervals are each comparison's own"
+)
 _MOST_PRINTED = 20  # cells that are not paired; the page names all
 
 
@@ -51,6 +55,7 @@ def compare(a: str, b: str, arguments: Sequence[str]) -> tuple[Comparison, list[
         )
     else:
         found = _named(a, b, keys)
+    found = replace(found, pairings=adjust(found.pairings))
     known = list(dict.fromkeys(metric for one in found.pairings for metric in one.whole))
     metrics = chosen_metrics(known, keys) or [
         DEFAULT_RANK_BY if DEFAULT_RANK_BY in known else name for name in known[:1]
@@ -63,7 +68,7 @@ def terminal_text(found: Comparison, metrics: Sequence[str]) -> str:
     lines = [f"A  {found.a}", f"B  {found.b}", *(f"left out: {one}" for one in found.alone)]
     for one in found.pairings:
         lines += ["", *_pairing_lines(one, metrics)]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", _ADJUSTED])
 
 
 def write_page(found: Comparison, a: str, arguments: Sequence[str], to: Path | None) -> str:
@@ -97,7 +102,7 @@ def _pairing_lines(one: Pairing, metrics: Sequence[str]) -> list[str]:
     return lines
 
 
-_HEADS = ("A", "B", "B - A", "95 % interval", "p", "better/worse/equal", "over", "B is")
+_HEADS = ("A", "B", "B - A", "95 % interval", "p (Holm)", "better/worse/equal", "over", "B is")
 
 
 def _cells(change: Change) -> tuple[str, ...]:

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import click
-
 from adbench.datasets.errors import RequestError
 from adbench.datasets.prepare import PREPARED, Checked, prepare, verify
 from adbench.datasets.registry import dataset_class
@@ -14,6 +12,7 @@ from adbench.orchestrator.environment import adbench_version
 from adbench.orchestrator.keys import dataset_root, plain_keys
 from adbench.orchestrator.listing import render_table
 from adbench.orchestrator.overrides import parse_overrides
+from adbench.orchestrator.terminal import echo
 
 _PARTS = ("", "train", "val", "test")
 """Parts of a dataset in the order of their columns."""
@@ -37,11 +36,11 @@ def run_prepare(name: str, words: Sequence[str], fetch: bool, force: bool) -> bo
         fetch=fetch,
         force=force,
         version=adbench_version(),
-        say=click.echo,
+        say=echo,
     )
-    click.echo(_page(checked))
-    click.echo(f"prepared: {checked.root} ({PREPARED} in it says of what)")
-    click.echo(" ".join([f"use it:   adbench run suite=... dataset={name}", *assignments]))
+    echo(_page(checked))
+    echo(f"prepared: {checked.root} ({PREPARED} in it says of what)")
+    echo(" ".join([f"use it:   adbench run suite=... dataset={name}", *assignments]))
     return not checked.problems
 
 
@@ -52,8 +51,8 @@ def run_verify(name: str, words: Sequence[str]) -> bool:
         keys["root"] = str(params.pop("root"))
     takes_root = "root" in dataset_class(name).config_class.model_fields
     root = dataset_root(name, keys.get("root"), keys.get("data_root")) if takes_root or keys else None
-    checked = verify(name, root, params, say=click.echo)
-    click.echo(_page(checked))
+    checked = verify(name, root, params, say=echo)
+    echo(_page(checked))
     return not checked.problems
 
 

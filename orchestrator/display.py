@@ -16,6 +16,7 @@ from rich.text import Text
 
 from adbench.orchestrator.cell import Cell
 from adbench.orchestrator.events import CellAbandoned, CellFinished, CellProgress, CellStarted, Event, LaneMessage
+from adbench.orchestrator.terminal import visible
 
 _PLAIN_PROGRESS_SECONDS = 10.0
 
@@ -130,7 +131,7 @@ class _PlainDisplay:
             self.say(event.text)
 
     def say(self, text: str) -> None:
-        sys.stdout.write(text + "\n")
+        sys.stdout.write(visible(text) + "\n")
         sys.stdout.flush()
 
 
@@ -139,7 +140,7 @@ class _QuietDisplay(_PlainDisplay):
 
     def show(self, event: Event) -> None:
         if isinstance(event, CellFinished) and event.result.record.status == "failed":
-            sys.stderr.write(describe_finished(event) + "\n")
+            sys.stderr.write(visible(describe_finished(event)) + "\n")
 
     def say(self, text: str) -> None:
         pass
@@ -192,12 +193,12 @@ class _LiveDisplay:
     def show(self, event: Event) -> None:
         if isinstance(event, CellFinished):
             ok = event.result.record.status == "ok"
-            self._console.print(Text(describe_finished(event), style="" if ok else "bold red"))
+            self._console.print(Text(visible(describe_finished(event)), style="" if ok else "bold red"))
         elif isinstance(event, LaneMessage):
-            self._console.print(Text(event.text, style="yellow"))
+            self._console.print(Text(visible(event.text), style="yellow"))
 
     def say(self, text: str) -> None:
-        self._console.print(Text(text))
+        self._console.print(Text(visible(text)))
 
     def _render(self) -> RenderableType:
         tally = self._tally
@@ -205,7 +206,7 @@ class _LiveDisplay:
         for lane, state in sorted(tally.lanes.items()):
             loss = "" if state.loss is None else f"loss {state.loss:.4g}"
             spent = f"{time.monotonic() - state.since:.0f} s"
-            lanes.add_row(f"lane {lane}", state.cell.label, f"epoch {_epoch(state)}", loss, spent)
+            lanes.add_row(f"lane {lane}", Text(visible(state.cell.label)), f"epoch {_epoch(state)}", loss, spent)
         if not tally.lanes:
             lanes.add_row(Text("starting lanes ..." if not tally.done else "closing lanes ...", style="dim"))
         bar = ProgressBar(total=max(1, tally.total), completed=tally.total - tally.left, width=40)

@@ -9,6 +9,7 @@ import click
 
 from adbench.datasets.errors import RequestError
 from adbench.orchestrator.errors import RunAbortedError
+from adbench.orchestrator.terminal import echo
 from adbench.reports.errors import StoreError
 
 USAGE_ERROR = 2
@@ -26,16 +27,16 @@ def guarded(command: Callable[..., int | None]) -> Callable[..., int | None]:
         except RequestError as error:
             if click.get_current_context().find_root().params.get("debug"):
                 traceback.print_exc()
-            click.echo("error: " + "\n".join(error.lines()), err=True)
+            echo("error: " + "\n".join(error.lines()), err=True)
             return USAGE_ERROR
         except StoreError as error:
-            click.echo(f"error: {error.problem}\n  to do:   {error.remedy}", err=True)
+            echo(f"error: {error.problem}\n  to do:   {error.remedy}", err=True)
             return USAGE_ERROR
         except RunAbortedError as error:
-            click.echo(f"error: {error}\nwhat was finished is recorded; the same command continues", err=True)
+            echo(f"error: {error}\nwhat was finished is recorded; the same command continues", err=True)
             return SOME_FAILED
         except KeyboardInterrupt:
-            click.echo("interrupted: what was finished is kept; the same command continues", err=True)
+            echo("interrupted: what was finished is kept; the same command continues", err=True)
             return INTERRUPTED
 
     return guarded

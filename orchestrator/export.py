@@ -33,7 +33,7 @@ def export(arguments: Sequence[str], kind: Format, which: Which = "all") -> byte
     if kind in ("csv", "parquet"):
         frame = tables.long_table(board, part, [] if which == "categories" else shown, by_category)
         if kind == "csv":
-            return frame.to_csv(index=False, lineterminator="\n").encode()
+            return frame.to_csv(index=False, lineterminator="\r\n").encode()  # quotes both in names
         buffer = io.BytesIO()
         frame.to_parquet(buffer, index=False)
         return buffer.getvalue()

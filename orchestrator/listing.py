@@ -12,6 +12,7 @@ from adbench.datasets.base import Dataset
 from adbench.datasets.cache import Cache, default_cache_dir
 from adbench.datasets.errors import RequestError
 from adbench.orchestrator.keys import plain_keys, results_folder
+from adbench.orchestrator.terminal import visible
 
 
 def table(what: str, arguments: Sequence[str]) -> str:
@@ -131,8 +132,8 @@ def render_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     console = Console(file=(text := StringIO()), width=None if Console().is_terminal else 400, markup=False)
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for index, column in enumerate(columns):
-        shown.add_column(column, no_wrap=index == 0, overflow="fold")
+        shown.add_column(visible(column), no_wrap=index == 0, overflow="fold")
     for row in rows:
-        shown.add_row(*row)
+        shown.add_row(*map(visible, row))
     console.print(shown)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())

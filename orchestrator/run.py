@@ -159,7 +159,7 @@ def execute(plan: Plan, options: RunOptions) -> Outcome:
         _prove_writable(Path(surroundings.cache_dir))
     store = ResultStore(plan.request.out)
     store.prepare()
-    store.write_plan(_suite_plan(plan))
+    store.write_plan(suite_plan(plan))
     todo, already = pending(plan, store, options.limit)
     recorder = Recorder(store, options, len(todo))
     with guarded(plan.request.out):
@@ -260,7 +260,7 @@ def _has_token() -> bool:
     return named or (Path.home() / ".ray" / "auth_token").exists()
 
 
-def _suite_plan(plan: Plan) -> SuitePlan:
+def suite_plan(plan: Plan) -> SuitePlan:
     """What the page needs of the plan: to find this suite's runs, and to show which were never made."""
     cells = (
         PlannedCell(

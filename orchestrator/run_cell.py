@@ -153,7 +153,7 @@ def _execute(cell: Cell, surroundings: Surroundings, report: Report, group: Lane
         progress.curves = pixels.curves
     if kept != "none":
         progress.training_maps = tuple(
-            TrainingMaps(name=kept.name, image_ids=kept.image_ids, maps=kept.maps)
+            TrainingMaps(name=kept.name, image_ids=kept.image_ids, maps=kept.maps, images=kept.images)
             for kept in fitted.method.kept_maps()
         )
     if checkpoints := fitted.method.context.checkpoint_dir:

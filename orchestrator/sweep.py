@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from adbench.orchestrator.run import (
     left_out_line,
     missing_datasets,
     ray_resources,
+    suite_plan,
     surroundings_of,
     write_splits,
 )
@@ -83,6 +84,7 @@ def execute_sweep(plan: Plan, fixed: Mapping[str, Sequence[Any]], options: RunOp
         raise RequestError("search.gpu_hours counts GPUs, and there is none", remedy="give search.hours=")
     store = ResultStore(request.out)
     store.prepare()
+    _keep_cards(plan, store)
     write_splits(plan, list(plan.cells), store)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with guarded(request.out), _alone(journal_path(request.out)):
@@ -108,6 +110,19 @@ def execute_sweep(plan: Plan, fixed: Mapping[str, Sequence[Any]], options: RunOp
         store.compact()
         page = render_page(store)
     return SweepOutcome(ledger.records(), tuple(recorder.failures), plan.missing, page, time.monotonic() - began)
+
+
+def _keep_cards(plan: Plan, store: ResultStore) -> None:
+    """Give the page what it tells of the suite, and cards of its methods and datasets.
+
+    A plan that is there stays, with its cells and what it says of datasets; a new one has no cells, for the trials of
+    a search are no promise of runs.
+    """
+    new = suite_plan(plan)
+    kept = store.plans().get(new.name, replace(new, cells=(), missing=(), cards=()))
+    cards = {(card.kind, card.name): card for card in (*kept.cards, *new.cards)}
+    cards |= {(card.kind, card.name): card for card in kept.cards if card.kind == "dataset"}
+    store.write_plan(replace(kept, cards=tuple(cards.values())))
 
 
 @contextlib.contextmanager

@@ -43,7 +43,9 @@ def of_cost(methods: Sequence[str], spent: Floats, quality: Floats, front: Bools
         text = f"No method is better than {names[0]}, and none costs less"
     else:
         dear, cheap = chosen[np.argmax(quality[chosen])], chosen[np.argmin(spent[chosen])]
-        text = f"Worth their cost are {listed(names)}: every other method is beaten by one that costs no more"
+        text = "No method is beaten by one that costs no more"
+        if len(names) < len(methods):
+            text = f"Worth their cost are {listed(names)}: every other method is beaten by one that costs no more"
         price = (
             f"at {spent[dear] / spent[cheap]:.3g} times its cost" if spent[cheap] > 0 else "which costs nothing here"
         )

@@ -11,13 +11,15 @@ from adbench.reports.schema import MissingDataset
 
 LONGEST_ERROR = 6000  # characters kept of one traceback: its beginning and its end
 MOST_ERRORS = 40  # tracebacks kept; the others are in the run table
+MOST_LISTED = 200  # different errors listed, and different warnings; the others are counted by method and budget
+LONGEST_LINE = 300  # characters kept of the line that says what happened
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Failed cells of one row of the leaderboard that ended with the same error.
+    """Failed cells of one row of the leaderboard that ended with the same error, or with rare ones.
 
-    ``error`` is the whole of one of them, or None beyond the first MOST_ERRORS.
+    ``error`` is the whole of one of them, or None beyond the first MOST_ERRORS; ``command`` is empty for rare ones.
     """
 
     method: str
@@ -66,7 +68,8 @@ def first_line(error: str | None) -> str:
     lines = [line.strip() for line in (error or "").splitlines() if line.strip()]
     if not lines:
         return "no error message"
-    return lines[-1] if lines[0].startswith("Traceback (most recent call last)") else lines[0]
+    line = lines[-1] if lines[0].startswith("Traceback (most recent call last)") else lines[0]
+    return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]} …"
 
 
 def _shortened(error: str) -> str:
@@ -93,22 +96,36 @@ def _with_seeds(cells: Iterable[tuple[str, int]]) -> tuple[str, ...]:
     return tuple(f"{label} (seed {', '.join(own)})" for label, own in seeds.items())
 
 
+def _rare_together(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """``rows`` with a count in place of each text of ``column`` beyond the MOST_LISTED that most of them have.
+
+    The new column ``rare`` tells these; a text counts apart in each budget and entry.
+    """
+    place = ["budget", "entry"]
+    texts = rows.groupby([*place, column], sort=True).size().sort_values(ascending=False, kind="stable")
+    rare = pd.MultiIndex.from_frame(rows[[*place, column]]).isin(texts.index[MOST_LISTED:])
+    counts = rows[rare].groupby(place)[column].transform("nunique")
+    told = counts.map("{:,} other texts, each of few runs: the table of runs below has them".format)
+    return rows.assign(rare=rare, **{column: told.reindex(rows.index).where(rare, rows[column])})
+
+
 def _failures(board: Leaderboard, current: pd.DataFrame) -> tuple[Failure, ...]:
     failed = current[current["status"] == "failed"].assign(
         error=lambda frame: frame["error"].astype(object).where(frame["error"].notna(), ""),
         summary=lambda frame: frame["error"].map(first_line),
     )
+    failed = _rare_together(failed, "summary")
     return tuple(
         Failure(
             method=_label(board, entry),
             budget=str(budget),
             cells=_cells(board, own["place"].astype(int), own["seed"].astype(int)),
             summary=str(summary),
-            error=_shortened(str(own["error"].iloc[0])) if position < MOST_ERRORS else None,
-            command=str(own["command"].iloc[0]),
+            error=None if rare or position >= MOST_ERRORS else _shortened(str(own["error"].iloc[0])),
+            command="" if rare else str(own["command"].iloc[0]),
         )
-        for position, ((budget, entry, summary), own) in enumerate(
-            failed.groupby(["budget", "entry", "summary"], sort=True)
+        for position, ((rare, budget, entry, summary), own) in enumerate(
+            failed.groupby(["rare", "budget", "entry", "summary"], sort=True)
         )
     )
 
@@ -164,6 +181,7 @@ def _notes(board: Leaderboard, current: pd.DataFrame) -> tuple[Remark, ...]:
         [(*cell, line) for *cell, text in keys for line in str(text).splitlines() if line.strip()],
         columns=["budget", "entry", "place", "seed", "notes"],
     )
+    lines = _rare_together(lines, "notes")
     return tuple(
         Remark(
             method=_label(board, entry),
@@ -171,7 +189,7 @@ def _notes(board: Leaderboard, current: pd.DataFrame) -> tuple[Remark, ...]:
             cells=_cells(board, own["place"].astype(int), own["seed"].astype(int)),
             text=str(text),
         )
-        for (budget, entry, text), own in lines.groupby(["budget", "entry", "notes"], sort=True)
+        for (_, budget, entry, text), own in lines.groupby(["rare", "budget", "entry", "notes"], sort=True)
     )
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import itertools
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,6 +39,8 @@ from adbench.reports.schema import (
     SuitePlan,
     TrainingMaps,
 )
+
+_NO_PICTURES = np.zeros((0, 1, 1, 3), np.uint8)
 
 _Kind = TypeVar("_Kind", PlannedCell, PublishedValue, MissingDataset, SuitePlan, SearchRecord)
 
@@ -191,6 +194,9 @@ def training_maps_bytes(kept: Sequence[TrainingMaps]) -> bytes | None:
     if not kept:
         return None
     arrays: dict[str, Any] = {"names": np.array([_text(maps.name) for maps in kept])}
+    pictures = {name: image for maps in kept for name, image in zip(maps.image_ids, maps.images, strict=False)}
+    arrays["pictured"] = np.array([_text(name) for name in pictures], dtype=np.str_)
+    arrays["pictures"] = np.stack([*pictures.values()]) if pictures else _NO_PICTURES
     for index, maps in enumerate(kept):
         arrays[f"image_ids_{index}"] = np.array([_text(name) for name in maps.image_ids], dtype=np.str_)
         arrays[f"maps_{index}"] = np.rint(np.clip(maps.maps, 0, 1) * 255).astype(np.uint8)
@@ -202,14 +208,15 @@ def training_maps_bytes(kept: Sequence[TrainingMaps]) -> bytes | None:
 def load_training_maps(data: bytes) -> tuple[TrainingMaps, ...]:
     """The maps that training_maps_bytes wrote. Unpickles nothing."""
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        return tuple(
-            TrainingMaps(
-                name=str(name),
-                image_ids=tuple(map(str, arrays[f"image_ids_{index}"])),
-                maps=arrays[f"maps_{index}"].astype(np.float32) / 255,
-            )
-            for index, name in enumerate(arrays["names"])
-        )
+        known = arrays.get("pictures", _NO_PICTURES)
+        row_of = {str(name): row for row, name in enumerate(arrays["pictured"])} if len(known) else {}
+        found = []
+        for index, name in enumerate(arrays["names"]):
+            ids = tuple(map(str, arrays[f"image_ids_{index}"]))
+            rows = [row_of[one] for one in itertools.takewhile(row_of.__contains__, ids)]
+            maps = arrays[f"maps_{index}"].astype(np.float32) / 255
+            found.append(TrainingMaps(name=str(name), image_ids=ids, maps=maps, images=known[rows]))
+    return tuple(found)
 
 
 def plan_bytes(plan: SuitePlan) -> bytes:

@@ -10,9 +10,11 @@ import numpy as np
 import optuna
 from optuna import visualization
 from optuna.importance import FanovaImportanceEvaluator
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from plotly import colors
 
+from adbench.reports import conclusions_search as conclusions
 from adbench.reports.figures import FRONT, OTHER, Figure, plain
 from adbench.reports.studies import quiet, thinned
 
@@ -27,7 +29,8 @@ Target = Callable[[FrozenTrial], float] | None
 
 
 def search_figures(study: optuna.Study, objectives: Sequence[str]) -> list[dict[str, Any]]:
-    """The figures, each with its ``kind``, its ``title`` and the ``objective`` it is of (None: of several).
+    """The figures, each with its ``kind``, its ``title``, the ``objective`` it is of (None: of several), and a
+    ``conclusion``.
 
     Empty with fewer than two complete trials.
     """
@@ -39,9 +42,14 @@ def search_figures(study: optuna.Study, objectives: Sequence[str]) -> list[dict[
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         for first, second in itertools.combinations(range(len(objectives)), 2):
-            found.append(_front(shown, objectives, first, second))
+            front = _front(shown, objectives, first, second)
+            found.append({**front, "conclusion": conclusions.of_front(len(study.best_trials), len(complete))})
         for index, objective in enumerate(objectives):
-            found += _of_objective(shown, objective, _target(index) if len(objectives) > 1 else None)
+            sign = -1 if study.directions[index] == StudyDirection.MAXIMIZE else 1
+            ranked = [
+                complete[row] for row in np.argsort([sign * one.values[index] for one in complete], kind="stable")
+            ]
+            found += _of_objective(shown, objective, _target(index) if len(objectives) > 1 else None, ranked)
     return found
 
 
@@ -49,22 +57,27 @@ def _target(index: int) -> Target:
     return lambda trial: trial.values[index]
 
 
-def _of_objective(shown: optuna.Study, objective: str, target: Target) -> list[dict[str, Any]]:
+def _of_objective(
+    shown: optuna.Study, objective: str, target: Target, ranked: Sequence[FrozenTrial]
+) -> list[dict[str, Any]]:
+    """``ranked`` are all complete trials, the best first."""
     own: dict[str, Any] = {"target": target, "target_name": objective}
     history = _bare(visualization.plot_optimization_history(shown, **own), 300)
-    kinds: list[tuple[str, str, Figure | None]] = [("history", "Optimisation history", history)]
+    kinds = [("history", "Optimisation history", history, conclusions.of_history(ranked))]
     if any(trial.params for trial in shown.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))):
         slices = _bare(visualization.plot_slice(shown, **own), 330)
         lines = _shaded(_bare(visualization.plot_parallel_coordinate(shown, **own), 380))
+        if (bars := _importances(shown, own)) is not None:
+            (told,) = bars["data"]
+            text = conclusions.of_importances(told["y"], told["x"], len(ranked))
+            kinds.append(("importances", "Importance of the parameters", bars, text))
         kinds += [
-            ("importances", "Importance of the parameters", _importances(shown, own)),
-            ("parallel", "Parallel coordinates", lines),
-            ("slice", "Slices", slices),
+            ("parallel", "Parallel coordinates", lines, conclusions.of_lines(ranked)),
+            ("slice", "Slices", slices, conclusions.of_slices(ranked)),
         ]
     return [
-        {"kind": kind, "title": title, "objective": objective, "figure": figure}
-        for kind, title, figure in kinds
-        if figure is not None
+        {"kind": kind, "title": title, "objective": objective, "figure": figure, "conclusion": text}
+        for kind, title, figure, text in kinds
     ]
 
 
@@ -109,11 +122,7 @@ def _front(study: optuna.Study, objectives: Sequence[str], first: int, second: i
 def _bare(figure: Any, height: int) -> Figure:
     """Optuna's figure without title, template and colours of its own, its texts escaped."""
     spec = _values(figure.to_plotly_json())
-    layout = {
-        name: value
-        for name, value in spec["layout"].items()
-        if name not in ("template", "title", "width", "plot_bgcolor")
-    }
+    layout = {name: value for name, value in spec["layout"].items() if name not in _DROPPED}
     layout |= {"height": height, "margin": {"l": 20, "r": 20, "t": 20, "b": 20}}
     layout["legend"] = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
     layout |= {name: {**value, "automargin": True} for name, value in layout.items() if name[1:5] == "axis"}

@@ -11,11 +11,13 @@ from PIL import Image
 from plotly import colors
 
 from adbench.reports.leaderboard import Leaderboard
-from adbench.reports.schema import Gallery, GalleryCase
+from adbench.reports.schema import Gallery, GalleryCase, TrainingMaps
 
 TILE = 128  # pixels
 BUDGET = 2_400_000  # bytes of all data URIs together
 MOST_RUNS = 240  # beyond that the budget leaves not one case for each
+MOST_LEARNED = 3  # training images of a run
+MOST_ROUNDS = 5  # maps of each
 _KEPT = ("worst", "best", "typical")  # the order in which cases are kept while there is room
 _SHOWN = ("best", "typical", "worst")
 _ANCHORS = np.array([colors.hex_to_rgb(color) for color in colors.sequential.Inferno], dtype=np.float64)
@@ -41,8 +43,20 @@ class TileCase:
 
 
 @dataclass(frozen=True)
+class TileLearned:
+    """A training image and, by name, what a method made of it in its rounds: indices into the tiles."""
+
+    image_id: str
+    image: int
+    rounds: dict[str, int]
+
+
+@dataclass(frozen=True)
 class GalleryRow:
-    """The cases of one method in one category, all maps in the one colour range ``low`` to ``high``."""
+    """The cases of one method in one category, all maps in the one colour range ``low`` to ``high``.
+
+    Those of ``learned`` go from 0 to 1.
+    """
 
     method: str
     budget: str
@@ -50,6 +64,7 @@ class GalleryRow:
     low: float
     high: float
     cases: tuple[TileCase, ...]
+    learned: tuple[TileLearned, ...]
 
 
 @dataclass(frozen=True)
@@ -139,11 +154,31 @@ def chosen_runs(board: Leaderboard) -> list[tuple[str, int, int, str, int]]:
     ]
 
 
-def build_gallery(board: Leaderboard, load: Callable[[str], Gallery | None], budget: int = BUDGET) -> GalleryView:
+def _learned(kept: Sequence[TrainingMaps], tiles: _Tiles, limit: int) -> list[TileLearned]:
+    """The first training images, each with the maps of its first round, its last and some between, while there is
+    room: the tiles may come to ``limit`` bytes."""
+    chosen = [kept[row] for row in np.unique(np.linspace(0, len(kept) - 1, min(len(kept), MOST_ROUNDS)).astype(int))]
+    found: list[TileLearned] = []
+    for row in range(min([MOST_LEARNED, *(len(one.images) for one in chosen)]) if chosen else 0):
+        image = _uri(chosen[0].images[row])
+        rounds = {one.name: _uri(colour(one.maps[row], 0, 1)) for one in chosen}
+        if tiles.size + tiles.cost([image, *rounds.values()]) > limit:
+            break
+        places = {name: tiles.add(uri) for name, uri in rounds.items()}
+        found.append(TileLearned(chosen[0].image_ids[row], tiles.add(image), places))
+    return found
+
+
+def build_gallery(
+    board: Leaderboard,
+    load: Callable[[str], Gallery | None],
+    load_training: Callable[[str], Sequence[TrainingMaps]] = lambda run_id: (),
+    budget: int = BUDGET,
+) -> GalleryView:
     """Tiles of the runs that ``chosen_runs`` names, in at most ``budget`` bytes of data URIs.
 
-    ``load`` gives a run's gallery by run_id. Where not all fits, every run keeps as many cases as its share
-    of the budget allows, and the rest is counted.
+    ``load`` gives a run's gallery by run_id, ``load_training`` its maps over training images. Where not all fits,
+    every run keeps as many cases as its share of the budget allows, and the rest is counted.
     """
     runs = chosen_runs(board)
     tiles = _Tiles()
@@ -176,7 +211,9 @@ def build_gallery(board: Leaderboard, load: Callable[[str], Gallery | None], bud
         left_out += len(gallery.cases) - len(cases)
         cases.sort(key=lambda case: _SHOWN.index(case.case))
         if cases:
-            row = GalleryRow(board.entries[entry].label, run_budget, seed, gallery.low, gallery.high, tuple(cases))
+            learned = tuple(_learned(load_training(run_id), tiles, share))
+            label = board.entries[entry].label
+            row = GalleryRow(label, run_budget, seed, gallery.low, gallery.high, tuple(cases), learned)
             rows.setdefault(place, []).append(row)
     datasets: dict[str, dict[str, list[GalleryRow]]] = {}
     for place in sorted(rows):

@@ -27,11 +27,12 @@ from adbench.reports.gallery import COLOUR_MAP, GalleryView, build_gallery
 from adbench.reports.leaderboard import Aggregate, Leaderboard, Slice, build_leaderboard, rows_of_suite
 from adbench.reports.pixel_curves import build_pixel_curves
 from adbench.reports.roc import build_rocs
-from adbench.reports.run_table import pack_runs, plain
+from adbench.reports.run_table import pack_runs, plain, run_choices
 from adbench.reports.schema import COSTS
 from adbench.reports.side_files import SideFiles, packed, zipped
 from adbench.reports.store import ResultStore
 from adbench.reports.sweeps import build_sweeps
+from adbench.reports.table_library import table_library
 from adbench.reports.watched import announce
 
 PAGE = "report/index.html"
@@ -53,6 +54,7 @@ _SCRIPTS = (
     "page_difference.js",
     "page_files.js",
     "page_runs.js",
+    "page_run_table.js",
     "page_cards.js",
     "page_roc.js",
     "page_search.js",
@@ -80,7 +82,9 @@ def render_page(store: ResultStore, suite: str | None = None, *, watched: bool =
         "rocs": asdict(build_rocs(board, images)),
         "pixel_curves": build_pixel_curves(board, store.curves, beside),
     }
-    page = render(board, build_gallery(board, store.gallery), beside, parts, watched=watched).encode()
+    page = render(
+        board, build_gallery(board, store.gallery, store.training_maps), beside, parts, watched=watched
+    ).encode()
     with folder.explained("write to the results folder"):
         _write(folder, page, beside)
     if watched:
@@ -154,6 +158,7 @@ def render(
             packed(
                 {
                     "runs": runs,
+                    "table_library": table_library(),
                     **_views(board, beside),
                     "curves": build_curves(board),
                     "cards": {f"{one.kind} {one.name}": asdict(one) for plan in board.plans for one in plan.cards},
@@ -165,7 +170,7 @@ def render(
         style=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
         plotly=Markup(libraries),
         script=Markup(script),
-        hashes=[_csp_hash(libraries), _csp_hash(script)],
+        hashes=[_csp_hash(libraries), _csp_hash(table_library()), _csp_hash(script)],
     )
 
 
@@ -242,6 +247,7 @@ def _model(board: Leaderboard) -> dict[str, Any]:
         "most_ranked": MOST_METHODS,
         "slices": [_slice(part) for part in board.slices],
         "published": _published(board),
+        "run_choices": run_choices(board),
     }
 
 

@@ -4,6 +4,7 @@ const usual = (metric) => metric.shown;
 const shownByDefault = () => new Set(model.metrics.filter(usual).map((metric) => metric.name));
 const SORTED_BY_DEFAULT = "rank";
 const sortKeys = () => ["method", "rank", "wins", "fit_seconds", "predict_ms_per_image", ...model.metrics.map((metric) => metric.name)];
+const runKey = (name) => (name === "status" ? name : `run-${name}`);
 const sameNames = (a, b) => a.size === b.size && [...a].every((name) => b.has(name));
 
 // What differs from the page as it opens, so that a plain address stays plain.
@@ -19,7 +20,9 @@ function address() {
   if (!sameNames(visible, shownByDefault())) found.set("columns", [...visible].join(","));
   if (byId("published").checked) found.set("published", "1");
   add("search", byId("run-search").value.trim());
-  add("status", byId("run-status").value);
+  for (const name of RUN_FILTERS) add(runKey(name), byId(`run-${name}`).value);
+  if (runSorting.key) found.set("run-sort", `${runSorting.ascending ? "" : "-"}${runSorting.key}`);
+  if (byId("run-every").checked) found.set("every", "1");
   add("curve", rocState.curve, ROC);
   add("run", cardState.run);
   return found.toString();
@@ -46,7 +49,11 @@ function readAddress() {
   for (const box of byId("columns").querySelectorAll("input")) box.checked = visible.has(box.value);
   byId("published").checked = model.published.length > 0 && given.get("published") === "1";
   byId("run-search").value = given.get("search") ?? "";
-  byId("run-status").value = one("status", ["ok", "failed"], "");
+  fillRunFilters((name) => given.get(runKey(name)) ?? "");
+  const [, fall, column] = /^(-?)(.*)$/s.exec(given.get("run-sort") ?? "");
+  runSorting.key = sortableRuns.includes(column) ? column : "";
+  runSorting.ascending = !fall;
+  byId("run-every").checked = given.get("every") === "1";
   rocState.curve = given.get("curve") ?? ROC;  // drawRoc corrects what the page does not have
   cardState.run = given.get("run") ?? "";
 }

@@ -1,4 +1,4 @@
-// The runs themselves: every seed of a dataset, the table of all records, and what can be downloaded.
+// Every seed of a dataset, and what can be downloaded.
 
 function rowsWhere(test) {
   const found = [];
@@ -82,50 +82,6 @@ function drawDetails() {
     node.open = open.has(name);
     return node;
   }));
-}
-
-// Run table
-
-const STANDINGS = { trial: "search trial", older: "older data or metric", repeated: "superseded" };
-
-function runRow(row) {
-  const runs = packed.runs.columns;
-  const value = state.metric ? runs[state.metric][row] : null;
-  const method = el("td", {}, runs.method[row]);
-  if (runs.selection[row] === "test") method.append(" ", el("span", { className: "chip test", textContent: "tuned on test" }));
-  if (runs.standing[row] !== "current") method.append(" ", el("span", { className: "chip", textContent: STANDINGS[runs.standing[row]] }));
-  const button = el("button", { type: "button", className: "link", textContent: "details", "aria-haspopup": "dialog", onclick: () => openRun(runs.run_id[row]) });
-  button.append(el("span", { className: "hidden", textContent: ` of run ${runs.run_id[row]}` }));
-  return el("tr", {},
-    el("td", {}, el("span", { className: `chip ${runs.status[row] === "ok" ? "ok" : "failed"}`, textContent: runs.status[row] })),
-    method,
-    el("td", { textContent: model.categories[runs.place[row]]?.label ?? `${runs.dataset[row]}/${runs.category[row]}` }),
-    el("td", { textContent: String(runs.seed[row]) }),
-    el("td", { textContent: runs.budget[row] }),
-    el("td", { textContent: value === null ? "–" : percent(value) }),
-    el("td", { textContent: amount(runs.fit_seconds[row]) }),
-    el("td", { textContent: runs.finished_at[row].slice(0, 16).replace("T", " ") }),
-    el("td", {}, button));
-}
-
-const haystacks = [];
-function drawRuns() {
-  const { columns: runs, count } = packed.runs;
-  const text = Object.values(runs).filter((values) => typeof values.find((value) => value !== null) === "string");
-  while (haystacks.length < count) {
-    const row = haystacks.length;
-    haystacks.push(text.map((values) => values[row] ?? "").join("\n").toLowerCase());
-  }
-  const words = byId("run-search").value.toLowerCase().split(/\s+/).filter(Boolean);
-  const status = byId("run-status").value;
-  const found = rowsWhere((row) => (!status || runs.status[row] === status) && words.every((word) => haystacks[row].includes(word)));
-  const shown = found.slice(0, shownRows);
-  byId("run-count").textContent = `${plural(found.length, "run")} found, ${shown.length} shown.${runsNotice()}`;
-  byId("run-more").hidden = shown.length === found.length;
-  const head = ["Status", "Method", "Category", "Seed", "Budget", metricOf(state.metric)?.title ?? "Metric", "Fit (s)", "Finished (UTC)", "Record"];
-  byId("run-table").replaceChildren(
-    el("thead", {}, el("tr", {}, ...head.map((text) => el("th", { scope: "col", textContent: text })))),
-    el("tbody", {}, ...shown.map(runRow)));
 }
 
 // Downloads

@@ -65,7 +65,8 @@ function drawSweepFigures(sweep) {
   for (const node of byId("sweep-figures").querySelectorAll(".js-plotly-plot")) Plotly.purge(node);
   const shown = sweep.figures.filter((one) => one.objective === null || one.objective === sweepState.objective);
   byId("sweep-figures").replaceChildren(...shown.map((one, place) => el("figure", { "aria-label": one.title },
-    el("h3", { textContent: one.title }), el("div", { id: `sweep-figure-${place}`, className: "plot" }))));
+    el("h3", { textContent: one.title }), el("div", { id: `sweep-figure-${place}`, className: "plot" }),
+    el("figcaption", { className: "fine", textContent: one.conclusion }))));
   shown.forEach((one, place) => plot(`sweep-figure-${place}`, one.figure, ""));
 }
 

@@ -4,17 +4,19 @@ A cell is paired where both sides succeeded on the same data, split, seed, budge
 those of a leaderboard of two rows on these cells, so that intervals and p-values are what the page would show.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from adbench.benchmark_suites.metrics import METRICS
 from adbench.reports.categories import differing, parameters
 from adbench.reports.entries import Sorted, sort_runs
 from adbench.reports.leaderboard import Aggregate, Leaderboard, Slice, build_leaderboard
+from adbench.reports.significance import ALPHA, holm
 from adbench.reports.statistics import Floats
 
 SIDES = ("A", "B")
@@ -34,7 +36,8 @@ class Change:
     """One metric over some paired cells: both means, and B minus A with its 95 % interval and p-value.
 
     ``low``, ``high`` and ``p`` are None where nothing is known of their chance. ``wilcoxon`` is the p-value over
-    categories, None for one; ``counts`` are the categories in which B is better, worse, and equal.
+    categories, None for one; ``counts`` are the categories in which B is better, worse, and equal. Both p-values may
+    be those that ``adjust`` makes; the interval is always that of this comparison alone.
     """
 
     label: str
@@ -54,10 +57,10 @@ class Change:
 
     @property
     def outcome(self) -> Outcome:
-        """Of B against A; better or worse only if the whole interval says so."""
+        """Of B against A; better or worse only if the whole interval and the p-value say so."""
         if self.low is None or self.high is None:
             return "not tested"
-        if self.low <= 0 <= self.high:
+        if self.low <= 0 <= self.high or (self.p is not None and self.p >= ALPHA):
             return "no difference shown"
         return "better" if (self.low > 0) == METRICS[self.metric].higher_is_better else "worse"
 
@@ -89,6 +92,37 @@ def pair(title: str, a: Side, b: Side) -> list[Pairing]:
     images = pd.concat([one.images for one in marked], ignore_index=True)
     found = sort_runs(runs)
     return [_in_budget(title, str(budget), found, images) for budget in sorted(runs["budget"].unique())]
+
+
+def adjust(pairings: Sequence[Pairing]) -> tuple[Pairing, ...]:
+    """The pairings with p-values adjusted after Holm, for a reader looks at all of them and takes the smallest.
+
+    One family of tests are the means of all pairings and metrics, another those of Wilcoxon over categories, and for
+    each metric another the categories of all pairings.
+    """
+    metrics = dict.fromkeys(name for one in pairings for name in one.by_category)
+    whole = iter(_family([change for one in pairings for change in one.whole.values()]))
+    parts = {
+        name: iter(_family([change for one in pairings for change in one.by_category.get(name, ())]))
+        for name in metrics
+    }
+    return tuple(
+        replace(
+            one,
+            whole={name: next(whole) for name in one.whole},
+            by_category={name: tuple(next(parts[name]) for _ in own) for name, own in one.by_category.items()},
+        )
+        for one in pairings
+    )
+
+
+def _family(changes: Sequence[Change]) -> list[Change]:
+    """The changes, each kind of p-value adjusted for their number."""
+    p, wilcoxon = (
+        [None if np.isnan(value) else float(value) for value in holm(np.array(column, dtype=np.float64))]
+        for column in ([one.p for one in changes], [one.wilcoxon for one in changes])
+    )
+    return [replace(one, p=p[index], wilcoxon=wilcoxon[index]) for index, one in enumerate(changes)]
 
 
 def as_row(name: str, side: Side) -> Side:

@@ -40,6 +40,17 @@ def pack_runs(board: Leaderboard, beside: SideFiles) -> dict[str, Any]:
     return {**table, "count": count, "columns": _columns(runs.head(count)), "files": files}
 
 
+def run_choices(board: Leaderboard) -> dict[str, list[Any]]:
+    """By column of the run table, the values of all runs, which its filters offer."""
+    runs = board.sorted.runs
+    places = runs[["place", "dataset", "category"]].drop_duplicates().itertuples(index=False)
+    labels = {
+        f"{dataset}/{category}" if place < 0 else board.categories[place].label for place, dataset, category in places
+    }
+    values = {name: sorted(set(runs[name].tolist())) for name in ("status", "method", "budget", "seed")}
+    return {**values, "category": sorted(labels)}
+
+
 def plain(value: Any) -> Any:
     """A table's value as JSON: null where undefined."""
     if value is None or value is pd.NaT or value is pd.NA:

@@ -160,12 +160,14 @@ class SplitMaps:
 class TrainingMaps:
     """Maps over training images that show how a method came to what it learned, such as pseudo-labels of a round.
 
-    ``maps`` float32 [N, S, S] in [0, 1]; they are kept in 256 levels.
+    ``maps`` float32 [N, S, S] in [0, 1]; they are kept in 256 levels. ``images`` uint8 [P, S, S, 3] are the first P
+    images; none in stores of versions that kept maps alone.
     """
 
     name: str
     image_ids: tuple[str, ...]
     maps: NDArray[np.float32]
+    images: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -164,17 +164,21 @@ def _approximate(difference: Floats) -> Floats:
     return p
 
 
-def adjust_holm(p: Floats) -> Floats:
-    """Symmetric p-values [M, M] of all pairs, adjusted for their number after Holm (1979); NaN counts for none."""
-    first, second = np.triu_indices(len(p), 1)
-    raw = p[first, second]
-    known = np.flatnonzero(~np.isnan(raw))
-    known = known[np.argsort(raw[known], kind="stable")]
-    adjusted = raw.copy()
+def holm(p: Floats) -> Floats:
+    """P-values [N] of one family of tests, adjusted for their number after Holm (1979); NaN counts for none."""
+    known = np.flatnonzero(~np.isnan(p))
+    known = known[np.argsort(p[known], kind="stable")]
+    adjusted = p.copy()
     steps = np.arange(len(known), 0, -1)
-    adjusted[known] = np.minimum(np.maximum.accumulate(raw[known] * steps), 1)
+    adjusted[known] = np.minimum(np.maximum.accumulate(p[known] * steps), 1)
+    return adjusted
+
+
+def adjust_holm(p: Floats) -> Floats:
+    """Symmetric p-values [M, M] of all pairs, adjusted as one family."""
+    first, second = np.triu_indices(len(p), 1)
     found = np.ones_like(p)
-    found[first, second] = found[second, first] = adjusted
+    found[first, second] = found[second, first] = holm(p[first, second])
     return found
 
 

@@ -32,6 +32,15 @@ from adbench.reports.schema import (
 settings.register_profile("adbench", deadline=None)  # a busy machine is no failure
 settings.load_profile("adbench")
 
+
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the mark in the same hook
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of several processes that share the tests, one alone has those that may start Ray, which fills a machine."""
+    for item in items:
+        if item.path.parent.name in ("orchestrator", "benchmarks") and item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.xdist_group("ray"))
+
+
 SIZE = 16
 CASES: tuple[Literal["best", "typical", "worst"], ...] = ("best", "typical", "worst")
 START = datetime(2026, 1, 1, tzinfo=UTC)

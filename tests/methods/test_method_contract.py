@@ -153,6 +153,9 @@ def test_fit_sees_its_own_images_only(name: str, tiny_sets: Sets) -> None:
         assert set(kept.image_ids) <= shown and kept.name
         assert kept.maps.shape == (len(kept.image_ids), 64, 64) and kept.maps.dtype == np.float32
         assert kept.maps.min() >= 0 and kept.maps.max() <= 1
+        assert 0 < len(kept.images) <= len(kept.image_ids) and kept.images.shape[1:] == (64, 64, 3)
+        rows = [sets.labelled.ids.index(one) for one in kept.image_ids[: len(kept.images)]]
+        np.testing.assert_array_equal(kept.images, sets.labelled.pixels(rows))
     # And prediction sees one set: its images, in any order and split of its own.
     whole, parts = method.predict(guarded(sets.test)), [method.predict(sets.backwards), method.predict(sets.train)]
     np.testing.assert_allclose(parts[0].scores[::-1], parts[1].scores, atol=1e-4, rtol=1e-3)

@@ -99,6 +99,7 @@ def test_two_folders_compare_each_method_with_itself(adbench: Adbench, results: 
     assert re.search(r"Image AUROC ↑ +80\.00 +90\.00 +\+10\.00", result.output)
     assert re.search(r"phantom/b +80\.00 +90\.00 +\+10\.00", result.output)
     assert re.search(r"Image AUROC ↑ +60\.00 +60\.00 +\+0\.00", result.output)
+    assert "adjusted after Holm" in result.output and "p (Holm)" in result.output
     assert "version 2" in (before / "compare" / "index.html").read_text()
 
 

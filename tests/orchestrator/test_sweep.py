@@ -88,6 +88,9 @@ def test_poor_trials_are_stopped_and_the_best_runs_on_fresh_seeds(
     assert "  not here, left out: visa" in summary(outcome)
     assert [dataset.name for dataset in store.searches()[search.sweep_id].missing] == ["visa"]
     assert f"left out of the search {search.sweep_id}" in outcome.page.read_text()
+    (plan,) = store.plans().values()
+    assert [(card.kind, card.name) for card in plan.cards] == [("method", "guess"), ("dataset", "phantom")]
+    assert (plan.cells, plan.missing) == ((), ()), "trials are no promise of runs"
 
     listed = adbench("ls", "sweeps", f"out={out}")
     assert search.sweep_id in listed.output and "of 18" in listed.output

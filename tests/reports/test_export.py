@@ -76,6 +76,23 @@ def test_a_name_changes_no_table(label: str, column: str) -> None:
     assert cells(lines[8]) == ["plain", "missing"]
 
 
+@given(TEXTS, TEXTS)
+@example("a & b \\\\ \\end{tabular} % $x_1^2$ {", "<script>alert(1)</script> שלום 🙂 " + "long" * 75)
+def test_a_parser_of_latex_finds_the_rows_and_columns(label: str, column: str) -> None:
+    walker = pytest.importorskip("pylatexenc.latexwalker", reason="pylatexenc is not installed")
+    value = Value(0.9, 0.8, 0.95, "images", best=True)
+    rows: tuple[tuple[str, tuple[Value | str, ...]], ...] = ((label, (value,)), ("plain", ("missing",)))
+    table = Table("methods", f"T {label}", f"N {column}", ("Method", column), rows)
+    whole, _, _ = walker.LatexWalker(latex([table]), tolerant_parsing=False).get_latex_nodes()
+    (float_,) = (node for node in whole if node.isNodeType(walker.LatexEnvironmentNode))
+    (tabular,) = (node for node in float_.nodelist if node.isNodeType(walker.LatexEnvironmentNode))
+    assert (float_.environmentname, tabular.environmentname) == ("table", "tabular")
+    macros = [node.macroname for node in tabular.nodelist if node.isNodeType(walker.LatexMacroNode)]
+    specials = [node.specials_chars for node in tabular.nodelist if node.isNodeType(walker.LatexSpecialsNode)]
+    assert (macros.count("\\"), specials.count("&")) == (3, 3)
+    assert not [node for node in tabular.nodelist if node.isNodeType(walker.LatexCommentNode)]
+
+
 def cells(line: str) -> list[str]:
     assert line.endswith(r" \\")
     return re.split(r"(?<!\\) ?& ?", line.removesuffix(r" \\"))

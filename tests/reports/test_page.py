@@ -32,6 +32,7 @@ from adbench.reports.schema import (
     RunResult,
     SearchRecord,
     SuitePlan,
+    TrainingMaps,
 )
 from adbench.reports.side_files import SideFiles, zipped
 from adbench.reports.store import ResultStore
@@ -413,6 +414,33 @@ def test_images_that_methods_share_are_kept_once(store: ResultStore, make_result
     assert len(view.tiles) == 3
     first = base64.b64decode(view.tiles[0].split(",")[1])
     assert max(Image.open(io.BytesIO(first)).size) == 128
+
+
+def test_training_images_are_shown_with_their_maps_of_some_rounds(store: ResultStore, make_result: Make) -> None:
+    rng = np.random.default_rng(0)
+    ids, images = ("a", "b", "c", "d", "e"), rng.integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
+    rounds = tuple(
+        TrainingMaps(
+            name=f"pseudo-labels, round {n}",
+            image_ids=ids,
+            maps=rng.random((5, 16, 16), dtype=np.float32),
+            images=images,
+        )
+        for n in range(1, 10)
+    )
+    store.append(replace(make_result(method="kist"), training_maps=rounds))
+    store.append(make_result(method="ckaad"))
+    board = board_of(store)
+    view = build_gallery(board, store.gallery, store.training_maps)
+    rows = {row.method: row for row in view.datasets["phantom"]["phantom/texture"]}
+    assert rows["ckaad"].learned == ()
+    shown = [1, 3, 5, 7, 9]
+    for one, image_id in zip(rows["kist"].learned, ids[:3], strict=True):
+        assert one.image_id == image_id and list(one.rounds) == [f"pseudo-labels, round {n}" for n in shown]
+    assert "pseudo-labels, round 9" in Document(render(board, view, SideFiles())).text
+    size = sum(map(len, view.tiles))
+    small = build_gallery(board, store.gallery, store.training_maps, budget=size // 2)
+    assert sum(map(len, small.tiles)) <= size // 2
 
 
 def test_one_colour_range_maps_low_and_high_to_the_ends() -> None:

@@ -8,11 +8,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from browsing import BROWSER_TEST, choose, headline, opened, sort_button, sort_state
+from browsing import (
+    BROWSER_TEST,
+    choose,
+    headline,
+    opened,
+    show_runs,
+    sort_button,
+    sort_state,
+    unnamed,
+    violations,
+    visited,
+)
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
-from selenium_axe_python.axe import Axe
 from sklearn.metrics import roc_auc_score
 
 from adbench.reports.page import render_page
@@ -193,9 +203,12 @@ def test_conclusions_say_what_was_shown_and_what_is_missing(
 
 
 def test_run_table_is_searched_and_shows_full_records(driver: Any) -> None:
+    show_runs(driver)
     search = driver.find_element(By.ID, "run-search")
     search.send_keys("recon failed")
-    assert driver.find_element(By.ID, "run-count").text.startswith("1 run found")
+    WebDriverWait(driver, 10).until(
+        lambda one: one.find_element(By.ID, "run-count").text.startswith("1 run found, 1 to 1 shown.")
+    )
     driver.find_element(By.CSS_SELECTOR, "#run-table .link").click()
     card = driver.find_element(By.ID, "card")
     assert "dataset_fingerprint" in card.text
@@ -232,16 +245,6 @@ def test_theme_toggles(driver: Any) -> None:
     assert driver.execute_script(background) == before
 
 
-def violations(driver: Any) -> list[str]:
-    """What axe-core finds wrong with all that the page can show, a line for each rule."""
-    driver.execute_script("document.querySelectorAll('details').forEach((one) => { one.open = true; });")
-    checker = Axe(driver)
-    checker.inject()  # type: ignore[no-untyped-call]
-    found = checker.run()
-    assert len(found["passes"]) > 30, "axe-core has looked at the page"
-    return [f"{one['impact']} {one['id']}: {one['nodes'][0]['html'][:200]}" for one in found["violations"]]
-
-
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_nothing_shuts_anybody_out(page: Path, tmp_path: Path, width: int, dark: bool) -> None:
@@ -249,6 +252,9 @@ def test_nothing_shuts_anybody_out(page: Path, tmp_path: Path, width: int, dark:
         if dark:
             driver.find_element(By.ID, "theme").click()
         assert violations(driver) == []
+        assert unnamed(driver) == []
+        places = visited(driver, 60)
+        assert places == sorted(places) and len(set(places)) > 15, "the tab key goes down the page"
         if width == 1280 and not dark:  # The check would have told.
             driver.execute_script(
                 "document.querySelector('#budget').parentElement.replaceWith(document.querySelector('#budget'))"

@@ -1,7 +1,6 @@
 """Search, curves, ROC and cards in a real browser: drawn without a message, chosen by selects, opened by keyboard."""
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,29 +8,22 @@ from typing import Any
 
 import optuna
 import pytest
+from browsing import BROWSER_TEST, choose, launched, show, wait_ready
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from adbench.reports.page import render_page
 from adbench.reports.schema import Card, RunResult, SearchRecord, SuitePlan
 from adbench.reports.store import ResultStore
 from adbench.reports.studies import JOURNAL
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
-from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-DRIVER = shutil.which("chromedriver")
 HOSTILE = "<img src=x onerror=alert(1)>"
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed (looked on PATH)"),
-    pytest.mark.skipif(DRIVER is None, reason="no chromedriver is installed (looked on PATH)"),
-]
+pytestmark = BROWSER_TEST
 
 
 def search(store: ResultStore, name: str, objectives: int) -> None:
@@ -100,35 +92,16 @@ def page(tmp_path_factory: pytest.TempPathFactory, make_result: Callable[..., Ru
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(BROWSER)
-    profile = tmp_path_factory.mktemp("browser")
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", f"--user-data-dir={profile}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
-    calm = {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]}
-    found.execute_cdp_cmd("Emulation.setEmulatedMedia", calm)
-    yield found
-    found.quit()
-
-
-def show(driver: Any, address: str) -> Any:
-    driver.get("about:blank")
-    driver.get(address)
-    ready = "return document.documentElement.dataset.ready"
-    WebDriverWait(driver, 60).until(lambda one: one.execute_script(ready) == "true")
-    return driver
+    with launched(tmp_path_factory.mktemp("browser")) as found:
+        yield found
 
 
 @pytest.fixture
 def driver(browser: Any, page: Path) -> Iterator[Any]:
-    yield show(browser, page.as_uri())
+    show(browser, page.as_uri())
+    wait_ready(browser)
+    yield browser
     assert browser.get_log("browser") == []
-
-
-def choose(driver: Any, name: str, value: str) -> None:
-    Select(driver.find_element(By.ID, name)).select_by_value(value)
 
 
 def options(driver: Any, name: str) -> list[str]:
@@ -216,11 +189,13 @@ def test_cards_open_and_close_by_keyboard(driver: Any) -> None:
 def test_a_run_has_an_address(browser: Any, page: Path) -> None:
     row = ResultStore(page.parents[1]).runs().iloc[-1]
     show(browser, f"{page.as_uri()}#run={row['run_id']}")
+    wait_ready(browser)
     card = browser.find_element(By.ID, "card")
     assert card.is_displayed() and row["run_id"] in card.text and row["split_hash"] in card.text
     browser.find_element(By.ID, "card-close").click()
     assert not card.is_displayed()
     wait_for_address(browser, run=False)
     show(browser, f"{page.as_uri()}#run=nowhere")
+    wait_ready(browser)
     assert "does not hold that run" in browser.find_element(By.ID, "card").text
     assert browser.get_log("browser") == []

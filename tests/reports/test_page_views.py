@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import BROWSER_TEST, choose, headline, opened, sort_button, sort_state, wait_ready
+from browsing import BROWSER_TEST, choose, headline, opened, show_runs, sort_button, sort_state, wait_ready
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -81,6 +81,7 @@ def test_address_restores_the_whole_view(store: ResultStore, tmp_path: Path) -> 
         assert shown(driver) == before
         assert headline(driver, "method") == rows
         assert sort_state(driver, "pixel_ap") == "ascending"
+        show_runs(driver)
         assert driver.find_element(By.ID, "run-count").text.startswith("0 runs found")
         assert driver.find_elements(By.CSS_SELECTOR, "#headline tr.published")
         assert fragment(driver) == kept
@@ -158,6 +159,7 @@ def test_files_beside_the_page_are_loaded_from_disk_when_needed(
         )
         cells = driver.find_elements(By.CSS_SELECTOR, "#details [data-name=ct] tbody td:nth-last-child(4)")
         assert sum(cell.text[:1].isdigit() for cell in cells) == 3  # the first seed of each method
+        driver.find_element(By.ID, "run-every").click()
         driver.find_element(By.ID, "run-all").click()
         wait.until(lambda _: count.text.startswith(f"{total} runs found"))
         assert "not loaded" not in count.text
@@ -208,6 +210,7 @@ def test_odd_names_are_text_and_break_nothing(tmp_path: Path, make_result: Make,
     with opened(render_page(store), tmp_path, width=width) as driver:
         choose(driver, "dataset", name)
         driver.execute_script("document.querySelectorAll('details').forEach((node) => { node.open = true; })")
+        show_runs(driver)
         driver.find_element(By.CSS_SELECTOR, "#run-table .link").click()
         time.sleep(0.5)
         assert name in headline(driver, "method")

@@ -1,6 +1,7 @@
 """Two sides paired cell by cell: what is paired, what is named, and whose numbers they are."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
+from statsmodels.stats.multitest import multipletests
 
-from adbench.reports.pairing import Pairing, Side, pair
+from adbench.reports.pairing import Pairing, Side, adjust, pair
 from adbench.reports.schema import ImageScores, RunResult
 from adbench.reports.store import ResultStore
 
@@ -126,3 +128,26 @@ def test_budgets_are_compared_apart_and_changed_parameters_are_named(side: Calla
     full, smoke = pair("ckaad", before, after)
     assert (full.budget, full.n_paired, smoke.budget, smoke.n_paired) == ("full", 0, "smoke", 1)
     assert smoke.changed_params == ("gamma: 0.3 → 0.5",)
+
+
+def test_p_values_are_adjusted_for_all_that_is_compared(side: Callable[..., Side]) -> None:
+    found = only(pair("ckaad", side(*(scored(one, 1.0) for one in CATEGORIES)), side(scored("a", 1.6))))
+    change = replace(found.whole["image_auroc"], wilcoxon=0.25)
+    values = (0.03, 0.001, 0.04, None)
+    single = [
+        replace(found, whole={"image_auroc": own}, by_category={"image_auroc": (own, own)})
+        for own in (replace(change, p=p) for p in values)
+    ]
+    adjusted = adjust(single)
+    assert [one.whole["image_auroc"].p for one in adjusted] == pytest.approx(
+        [*multipletests(values[:3], method="holm")[1], None]
+    )
+    assert [one.whole["image_auroc"].outcome for one in single] == ["better"] * 4
+    assert [one.whole["image_auroc"].outcome for one in adjusted[:3]] == [
+        *("no difference shown", "better", "no difference shown")
+    ]
+    assert [one.whole["image_auroc"].wilcoxon for one in adjusted] == [1.0] * 4
+    by_category = [own.p for one in adjusted for own in one.by_category["image_auroc"]]
+    twice = [p for p in values[:3] for _ in range(2)]
+    assert by_category == pytest.approx([*multipletests(twice, method="holm")[1], None, None])
+    assert all(one.whole["image_auroc"].low == change.low for one in adjusted)

@@ -2,13 +2,15 @@
 
 import json
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import BROWSER_TEST, launched, show, unnamed, violations, visited, wait_ready
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
 
 from adbench.reports.compare_page import Comparison, render_comparison
 from adbench.reports.history import histories, suite_rows
@@ -18,42 +20,15 @@ from adbench.reports.pairing import Side, pair
 from adbench.reports.schema import RunResult
 from adbench.reports.store import ResultStore
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-DRIVER = shutil.which("chromedriver")
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> שלום 🙂 " + "long" * 75
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed (looked on PATH)"),
-    pytest.mark.skipif(DRIVER is None, reason="no chromedriver is installed (looked on PATH)"),
-]
+pytestmark = BROWSER_TEST
 
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(BROWSER)
-    profile = tmp_path_factory.mktemp("browser")
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", f"--user-data-dir={profile}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
-    yield found
-    found.quit()
-
-
-def show(driver: Any, path: Path, width: int = 1280) -> None:
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    # a click must not meet a page that still scrolls smoothly to its target
-    calm = {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]}
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", calm)
-    driver.get_log("performance")
-    driver.get(path.as_uri())
+    with launched(tmp_path_factory.mktemp("browser")) as found:
+        yield found
 
 
 def assert_calm(driver: Any, path: Path) -> None:
@@ -62,9 +37,25 @@ def assert_calm(driver: Any, path: Path) -> None:
     messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
     asked = [one["params"]["request"]["url"] for one in messages if one["method"] == "Network.requestWillBeSent"]
     assert set(asked) == {path.as_uri()}
-    assert driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    root = "document.documentElement"
+    assert driver.execute_script(f"return {root}.scrollWidth <= {root}.clientWidth")
     assert driver.find_elements(By.CSS_SELECTOR, "img, script") == []
     assert HOSTILE in driver.execute_script("return document.body.textContent")
+
+
+def check_for_everybody(driver: Any, path: Path) -> None:
+    """On a phone and a desk, light and dark, with all that can be opened open; leaves it at a desk, as it opens."""
+    for width in (390, 1280):
+        for dark in (True, False):
+            show(driver, path.as_uri(), width, dark=dark)
+            background = driver.execute_script("return getComputedStyle(document.body).backgroundColor")
+            assert (background == "rgb(16, 19, 24)") == dark
+            assert violations(driver) == []
+            assert unnamed(driver) == []
+            assert_calm(driver, path)
+            places = visited(driver, 40)
+            assert places == sorted(places) and len(places) > 1
+    show(driver, path.as_uri())
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +84,7 @@ def test_the_page_of_a_comparison(driver: Any, stores: list[ResultStore], tmp_pa
     pairings = [one for name, (a, b) in zip(("ckaad", HOSTILE), sides, strict=True) for one in pair(name, a, b)]
     path = tmp_path / "index.html"
     path.write_text(render_comparison(Comparison("A " + HOSTILE, "B", tuple(pairings), ("kist, in A alone",))))
-    for width in (1280, 390):
-        show(driver, path, width)
-        assert_calm(driver, path)
+    check_for_everybody(driver, path)
     rows = driver.execute_script(
         "return [...document.querySelectorAll('table')].map((one) => one.tBodies[0].rows.length)"
     )
@@ -118,9 +107,7 @@ def test_the_index_of_several_folders(driver: Any, stores: list[ResultStore], tm
     render_page(stores[1])
     path = tmp_path / "all.html"
     path.write_text(render_index(stores, suite_rows(stores), histories(stores), path))
-    for width in (390, 1280):
-        show(driver, path, width)
-        assert_calm(driver, path)
+    check_for_everybody(driver, path)
     assert len(driver.find_elements(By.CSS_SELECTOR, "#suite-table tbody tr")) == 2
     lines = driver.find_elements(By.CSS_SELECTOR, "svg.history")
     assert len(lines) == 2
@@ -139,15 +126,14 @@ def test_a_watched_page_renews_itself_or_says_that_it_is_old(
     store.append(make_result())
     path = render_page(store, watched=True)
     driver.get_log("browser")
-    show(driver, path)
+    show(driver, path.as_uri())
     rendered = "return document.getElementById('watch')?.dataset.rendered"
-    ready = "return document.documentElement.dataset.ready === 'true'"
     first = driver.execute_script(rendered)
-    WebDriverWait(driver, 30).until(lambda one: one.execute_script(ready))
+    wait_ready(driver)
     store.append(make_result(method="padim"))
     render_page(store, watched=True)
     WebDriverWait(driver, 30).until(lambda one: one.execute_script(rendered) not in (None, first))
-    WebDriverWait(driver, 30).until(lambda one: one.execute_script(ready))
+    wait_ready(driver)
     assert "padim" in driver.find_element(By.ID, "headline").text
     driver.find_element(By.ID, "theme").click()  # it is being read
     second = driver.execute_script(rendered)

@@ -137,8 +137,14 @@ def test_scores_and_maps_come_back_as_they_were(store: ResultStore, make_result:
 
 def test_maps_over_training_images_come_back_in_256_levels(store: ResultStore, make_result: MakeResult) -> None:
     rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (1, 5, 5, 3), dtype=np.uint8)
     rounds = tuple(
-        TrainingMaps(name=f"round {n}", image_ids=("a", "b/c")[:n], maps=rng.random((n, 5, 5), dtype=np.float32))
+        TrainingMaps(
+            name=f"round {n}",
+            image_ids=("a", "b/c")[:n],
+            maps=rng.random((n, 5, 5), dtype=np.float32),
+            images=pictures,
+        )
         for n in (1, 2)
     )
     plain, result = make_result(run_id="plain"), make_result(run_id="r-m1")
@@ -152,6 +158,15 @@ def test_maps_over_training_images_come_back_in_256_levels(store: ResultStore, m
         for found, appended in zip(kept, rounds, strict=True):
             assert found.maps.dtype == np.float32
             np.testing.assert_allclose(found.maps, appended.maps, atol=0.5001 / 255)
+            np.testing.assert_array_equal(found.images, pictures)
+
+
+def test_maps_that_were_kept_without_pictures_are_read(tmp_path: Path) -> None:
+    (tmp_path / "maps").mkdir()
+    maps = np.full((2, 5, 5), 255, np.uint8)
+    np.savez(tmp_path / "maps" / "old-training.npz", names=["round 1"], image_ids_0=["a", "b"], maps_0=maps)
+    (found,) = ResultStore(tmp_path).training_maps("old")
+    assert (found.image_ids, found.maps.min(), len(found.images)) == (("a", "b"), 1.0, 0)
 
 
 def test_the_record_of_a_row_gives_the_row_again(store: ResultStore, make_result: MakeResult) -> None:
