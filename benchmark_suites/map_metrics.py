@@ -32,6 +32,7 @@ from adbench.benchmark_suites.operating_points import (
     OperatingPoints,
     measure,
 )
+from adbench.benchmark_suites.sampled_curve import CurveName, Floats, SampledCurve
 from adbench.benchmark_suites.sorted_scores import Anomalous, complete_curve
 
 AUPRO_LIMITS: Final[Mapping[str, float]] = {"aupro_030": 0.30, "aupro_005": 0.05}
@@ -50,9 +51,13 @@ _FIRST_CHUNK, _LARGEST_CHUNK = 1 << 20, 1 << 23  # pixels that one thread sorts 
 
 @dataclass(frozen=True)
 class MapMetrics:
-    """Metrics in [0, 1] by name, None where undefined: bounds of each, which are equal where it is exact."""
+    """Metrics in [0, 1] by name, None where undefined: bounds of each, which are equal where it is exact.
+
+    ``curves``: those that are defined, at FALSE_POSITIVE_RATES; sPRO, as its metric, is the mean of both kinds.
+    """
 
     bounds: dict[str, Bounds | None]
+    curves: dict[CurveName, tuple[float, ...]]
 
     @property
     def values(self) -> dict[str, float | None]:
@@ -73,7 +78,7 @@ def map_metrics(
     threads: int | None = None,
     memory_budget: int = MEMORY_BUDGET,
 ) -> MapMetrics:
-    """Pixel AUROC, AP, best F1 and AUPRO of one category, and sPRO if ``spro``; see ``pixel_metrics``.
+    """Pixel AUROC, AP, best F1 and AUPRO of one category, and sPRO if ``spro``, and curves; see ``pixel_metrics``.
 
     ``images`` are all images of the category, in any order and of any sizes; they may be made on the fly, and
     are gone through once, or, where their pixels need more than ``memory_budget`` bytes, three times.
@@ -95,10 +100,13 @@ def map_metrics(
     if curves is None:
         curves = bounded_curves(images, spro, workers, memory_budget)
     bounds: dict[str, Bounds | None] = dict.fromkeys(("pixel_auroc", "pixel_ap", "pixel_f1max_oracle", *aupro_limits))
+    kept: dict[CurveName, tuple[float, ...]] = {}
     if "pixels" in curves:
         points, n_anomalous, n_normal = curves["pixels"]
+        sampled = SampledCurve(n_anomalous, n_normal)
         bounds |= _bounds(
             points,
+            sampled,
             {
                 "pixel_auroc": Auroc(n_anomalous, n_normal),
                 "pixel_ap": AveragePrecision(n_anomalous),
@@ -106,20 +114,28 @@ def map_metrics(
                 **{name: AreaUnderOverlap(n_normal, limit) for name, limit in aupro_limits.items()},
             },
         )
+        kept = {"pixel_roc": tuple(sampled.recall.tolist()), "pro": tuple(sampled.overlap.tolist())}
     if spro:
-        bounds |= _spro(curves)
-    return MapMetrics(bounds)
+        areas, overlap = _spro(curves)
+        bounds |= areas
+        if overlap is not None:
+            kept["spro"] = tuple(overlap.tolist())
+    return MapMetrics(bounds, kept)
 
 
-def _spro(curves: Curves) -> dict[str, Bounds | None]:
-    """The mean of structural and logical anomalies, or the one of the two that is defined."""
+def _spro(curves: Curves) -> tuple[dict[str, Bounds | None], Floats | None]:
+    """The mean of structural and logical anomalies, or the one of the two that is defined: of areas and curves."""
     areas: list[dict[str, Bounds]] = []
+    overlaps: list[Floats] = []
     for curve in KINDS_OF:
         if curve != "pixels" and curve in curves:
-            points, _, n_normal = curves[curve]
+            points, n_anomalous, n_normal = curves[curve]
+            sampled = SampledCurve(n_anomalous, n_normal)
             limits = {name: AreaUnderOverlap(n_normal, limit) for name, limit in SPRO_LIMITS.items()}
-            areas.append(_bounds(points, limits))
-    return {name: _mean([area[name] for area in areas]) for name in SPRO_LIMITS}
+            areas.append(_bounds(points, sampled, limits))
+            overlaps.append(sampled.overlap)
+    found = {name: _mean([area[name] for area in areas]) for name in SPRO_LIMITS}
+    return found, np.mean(overlaps, axis=0) if overlaps else None
 
 
 def _mean(bounds: Sequence[Bounds]) -> Bounds | None:
@@ -128,8 +144,10 @@ def _mean(bounds: Sequence[Bounds]) -> Bounds | None:
     return Bounds(sum(one.lower for one in bounds) / len(bounds), sum(one.upper for one in bounds) / len(bounds))
 
 
-def _bounds(points: Iterator[OperatingPoints], metrics: Mapping[str, CurveMetric]) -> dict[str, Bounds]:
-    measure(points, metrics.values())
+def _bounds(
+    points: Iterator[OperatingPoints], sampled: SampledCurve, metrics: Mapping[str, CurveMetric]
+) -> dict[str, Bounds]:
+    measure(points, (*metrics.values(), sampled))
     return {name: metric.bounds() for name, metric in metrics.items()}
 
 

@@ -67,22 +67,26 @@ class Bounds:
         return (self.upper - self.lower) / 2
 
 
-class CurveMetric(Protocol):
-    """A metric that is found from a curve's operating points, given stretch by stretch."""
+class CurveReader(Protocol):
+    """What is found from a curve's operating points, given stretch by stretch."""
 
     def add(self, points: OperatingPoints) -> None:
         """Take the next stretch of the curve."""
+
+
+class CurveMetric(CurveReader, Protocol):
+    """A metric that is found from a curve."""
 
     def bounds(self) -> Bounds:
         """The metric of the whole curve, after its last stretch."""
 
 
-def measure(stretches: Iterable[OperatingPoints], metrics: Iterable[CurveMetric]) -> None:
-    """Give every metric all stretches of a curve in turn, so that one stretch at a time is held in memory."""
-    chosen = tuple(metrics)
+def measure(stretches: Iterable[OperatingPoints], readers: Iterable[CurveReader]) -> None:
+    """Give every reader all stretches of a curve in turn, so that one stretch at a time is held in memory."""
+    chosen = tuple(readers)
     for points in stretches:
-        for metric in chosen:
-            metric.add(points)
+        for reader in chosen:
+            reader.add(points)
 
 
 class Auroc:

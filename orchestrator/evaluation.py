@@ -1,7 +1,7 @@
 """Scores and maps of a cell -> metrics at the original resolution, per-image rows, and cases kept for the page."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from adbench.benchmark_suites.metrics import JudgedMap, image_metrics, map_metrics, val_threshold_metrics
+from adbench.benchmark_suites.sampled_curve import FALSE_POSITIVE_RATES
 from adbench.datasets.base import Dataset, Mask, Sample
 from adbench.datasets.imageset import ImageSet
 from adbench.methods.base import Prediction
-from adbench.reports.schema import EvalSplit, Gallery, GalleryCase, ImageScores
+from adbench.reports.schema import EvalSplit, Gallery, GalleryCase, ImageScores, KeptCurve
 
 Case = Literal["best", "typical", "worst"]
 
@@ -21,10 +22,11 @@ Case = Literal["best", "typical", "worst"]
 @dataclass(frozen=True)
 class PixelLevel:
     """Metrics of maps, and the distance from the exact value that none of them exceeds: 0 where all are exact, None
-    where none is defined."""
+    where none is defined. ``curves`` are those of test, which is what a page shows."""
 
     metrics: dict[str, float | None]
     error_bound: float | None
+    curves: tuple[KeptCurve, ...] = ()
 
 
 def image_scores(split: EvalSplit, images: ImageSet, prediction: Prediction) -> ImageScores:
@@ -85,13 +87,13 @@ class Judge:
         """
         if not self.has_masks:
             return PixelLevel({}, None)
-        levels = {split: self._map_metrics(samples[split], split_maps) for split, split_maps in maps.items()}
+        levels = {split: self._map_metrics(split, samples[split], own) for split, own in maps.items()}
         bounds = [level.error_bound for level in levels.values() if level.error_bound is not None]
         bound = max(bounds, default=None)
         if bound:
             self.notes.append(f"pixel metrics are within {bound:.1g} of the exact ones: too many pixels for memory")
-        on_test = levels["test"].metrics if "test" in levels else {}
-        return PixelLevel(on_test | _on_val(levels["val"].metrics), bound)
+        on_test = levels.get("test", PixelLevel({}, None))
+        return replace(on_test, metrics=on_test.metrics | _on_val(levels["val"].metrics), error_bound=bound)
 
     def mask(self, sample: Sample) -> Mask | None:
         """Ground truth of a sample: no channels for a normal one, None where it is unknown."""
@@ -100,7 +102,7 @@ class Judge:
             return Mask(np.zeros((0, height, width), np.bool_))
         return self.dataset.load_mask(self.category, sample)
 
-    def _map_metrics(self, samples: Sequence[Sample], maps: NDArray[np.float32]) -> PixelLevel:
+    def _map_metrics(self, split: EvalSplit, samples: Sequence[Sample], maps: NDArray[np.float32]) -> PixelLevel:
         """Pixel metrics and sPRO; none unless every anomalous image has its mask: an unknown one counts as normal."""
         spro = self.dataset.saturation_defined(self.category)
         judged = _JudgedMaps(self, samples, maps, self.device)
@@ -114,7 +116,9 @@ class Judge:
             return PixelLevel({}, None)
         if judged.empty:
             self.notes.append(f"{judged.empty} anomalous image(s) have empty masks: all their pixels count as normal")
-        return PixelLevel(found.values, found.error_bound)
+        rates = tuple(FALSE_POSITIVE_RATES.tolist())
+        curves = tuple(KeptCurve(split=split, name=name, x=rates, y=y) for name, y in found.curves.items())
+        return PixelLevel(found.values, found.error_bound, curves)
 
 
 class _UnknownMaskError(Exception):

@@ -13,7 +13,7 @@ from adbench.orchestrator.cell import Watch
 from adbench.orchestrator.evaluation import Judge, image_level, image_scores
 from adbench.orchestrator.lane_group import LaneGroup, Report
 from adbench.orchestrator.peak_memory import PeakMemory
-from adbench.reports.schema import EvalSplit, Gallery, ImageScores, SplitMaps, TrainingMaps
+from adbench.reports.schema import EvalSplit, Gallery, ImageScores, KeptCurve, SplitMaps, TrainingMaps
 
 
 class CellTimeoutError(RuntimeError):
@@ -29,6 +29,7 @@ class Progress:
     metrics: dict[str, float | None] = field(default_factory=dict)
     images: tuple[ImageScores, ...] = ()
     history: list[tuple[int, str, float]] = field(default_factory=list)
+    curves: tuple[KeptCurve, ...] = ()
     gallery: Gallery | None = None
     maps: tuple[SplitMaps, ...] = ()
     training_maps: tuple[TrainingMaps, ...] = ()

@@ -34,6 +34,7 @@ from adbench.reports.schema import (
     VAL_METRIC_COLUMNS,
     EvalSplit,
     ImageScores,
+    KeptCurve,
     RunRecord,
 )
 from adbench.reports.store import ResultStore
@@ -89,7 +90,8 @@ def rescore(store: ResultStore, suite: str | None = None, data_root: str | None 
     console = Console(stderr=True)
     for record in track(older, "re-scoring", console=console, transient=True, disable=not console.is_terminal):
         try:
-            store.append_rescored(judging.rescored(record), record.run_id)
+            row, curves = judging.rescored(record)
+            store.append_rescored(row, record.run_id, curves)
         except StoreError:
             raise
         except Exception as failure:  # One run that cannot be re-scored must not keep the others from it.
@@ -140,8 +142,9 @@ class _Rescoring:
         self._data_root = data_root
         self._opened: dict[tuple[str, str], Dataset] = {}
 
-    def rescored(self, record: RunRecord) -> RunRecord:
-        """The row of ``record`` under METRIC_VERSION. Raises RequestError if something is missing for it."""
+    def rescored(self, record: RunRecord) -> tuple[RunRecord, tuple[KeptCurve, ...] | None]:
+        """The row of ``record`` under METRIC_VERSION, and if pixel metrics changed its curves, for then they may
+        have too. Raises RequestError if something is missing for it."""
         version = record.metric_version or 0
         if version > METRIC_VERSION:
             raise RequestError(
@@ -152,10 +155,12 @@ class _Rescoring:
         scores = self._scores(record)
         recomputed = image_level(scores) if changed - _PIXEL_LEVEL else {}
         bound, notes = record.pixel_error_bound, (record.notes or "").splitlines()
+        curves = None
         if changed & _PIXEL_LEVEL:
             judge = Judge(self._dataset(record), record.category)
             level = self._pixel_level(judge, record, scores, sorted(changed & _PIXEL_LEVEL))
             recomputed |= level.metrics
+            curves = level.curves
             # The bound of values carried over holds for them still.
             bounds = [level.error_bound, None if changed >= _PIXEL_LEVEL else bound]
             bound = max((each for each in bounds if each is not None), default=None)
@@ -164,7 +169,7 @@ class _Rescoring:
             f"re-scored on {datetime.now(UTC).date()} from its run of metric_version {version}: "
             f"the same run_id, ending in -m{version}"
         )
-        return dataclasses.replace(
+        row = dataclasses.replace(
             record,
             run_id=with_metric_version(record.run_id, METRIC_VERSION),
             metric_version=METRIC_VERSION,
@@ -175,6 +180,7 @@ class _Rescoring:
             pixel_error_bound=bound,
             notes="\n".join(dict.fromkeys(notes)),
         )
+        return row, curves
 
     def _scores(self, record: RunRecord) -> dict[EvalSplit, ImageScores]:
         scores = self._store.scores(record.run_id)

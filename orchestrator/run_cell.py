@@ -27,7 +27,7 @@ from adbench.methods.base import Context, Method, MethodConfig, Prediction
 from adbench.methods.registry import method_class
 from adbench.orchestrator import environment
 from adbench.orchestrator.cell import Cell, canonical_json
-from adbench.orchestrator.evaluation import Judge, image_level, image_scores, keep_gallery
+from adbench.orchestrator.evaluation import Judge, PixelLevel, image_level, image_scores, keep_gallery
 from adbench.orchestrator.fitting import Fit, Progress, fit, recorder, watcher
 from adbench.orchestrator.lane_group import ALONE, LaneGroup, Report
 from adbench.orchestrator.peak_memory import PeakMemory
@@ -99,6 +99,7 @@ def run_cell(
         record=record,
         images=progress.images,
         history=tuple(progress.history),
+        curves=progress.curves,
         gallery=progress.gallery,
         maps=progress.maps,
         training_maps=progress.training_maps,
@@ -147,7 +148,9 @@ def _execute(cell: Cell, surroundings: Surroundings, report: Report, group: Lane
     milliseconds = 1000 * sum(prediction.seconds for prediction in predictions.values())
     progress.facts["predict_ms_per_image"] = milliseconds / sum(len(sets[split]) for split in judged)
     kept = surroundings.maps if cell.watch is None else "none"
-    _evaluate(judge, sets, predictions, kept, progress)
+    pixels = _evaluate(judge, sets, predictions, kept, progress)
+    if cell.watch is None:
+        progress.curves = pixels.curves
     if kept != "none":
         progress.training_maps = tuple(
             TrainingMaps(name=kept.name, image_ids=kept.image_ids, maps=kept.maps, images=kept.images)
@@ -222,7 +225,7 @@ def _evaluate(
     predictions: Mapping[EvalSplit, Prediction],
     keep_maps: Literal["report", "all", "none"],
     progress: Progress,
-) -> None:
+) -> PixelLevel:
     scores = {split: image_scores(split, sets[split], predictions[split]) for split in predictions}
     progress.images = tuple(scores.values())
     maps = {split: prediction.maps for split, prediction in predictions.items()}
@@ -234,6 +237,7 @@ def _evaluate(
         progress.maps = tuple(SplitMaps(split=split, image_ids=sets[split].ids, maps=maps[split]) for split in maps)
     if keep_maps != "none":
         progress.gallery = keep_gallery(judge, sets["test"], predictions["test"])
+    return pixels
 
 
 def _note_split(split: Split, protocol: Protocol, progress: Progress) -> None:

@@ -60,3 +60,30 @@ def listed(names: Sequence[str]) -> str:
     if len(names) > _MOST_NAMED:
         shown = [*shown[:-1], f"{len(names) - _MOST_NAMED + 1} more"]
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def of_curves(
+    heights: Floats, rates: Floats, methods: Sequence[str], *, marked: float, what: str, n_categories: int
+) -> str:
+    """Of rising curves: ``heights`` [methods, rates] in [0, 1] at ascending ``rates``, of which ``marked`` is one."""
+    if len(methods) < 2:
+        return "One method alone: nothing is compared." if len(methods) else ""
+    points, at = 100 * heights, int(np.searchsorted(rates, marked))
+    order = np.argsort(-points[:, at], kind="stable")
+    first, second = order[:2]
+    lead = points[first, at] - points[second, at]
+    values = f"{what} {points[first, at]:.1f} % at a rate of {marked:g}, {methods[second]} {points[second, at]:.1f} %"
+    over = np.flatnonzero((points.max(axis=0) - points[first] > _ALIKE) & (rates > 0) & (rates < 1))
+    if lead <= _ALIKE:
+        text = f"At a rate of {marked:g}, {methods[first]} and {methods[second]} are alike ({values})"
+    elif len(over):
+        rival = methods[int(np.argmax(points[:, over[-1]]))]
+        text = (
+            f"{methods[first]} finds most at a rate of {marked:g} ({values}), but {rival} at {rates[over[-1]]:g}: "
+            "which is better depends on the false positives that are allowed"
+        )
+    else:
+        limit = f" up to {rates[-1]:g}" if rates[-1] < 1 else ""
+        text = f"{methods[first]} finds most at every rate{limit} ({values})"
+    where = "this one category" if n_categories == 1 else f"these {n_categories} categories"
+    return f"{text}. That holds for {where}; curves have no intervals, so a small lead may be chance."

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from adbench.reports.schema import (
+    CURVES_SCHEMA,
     EVAL_SPLITS,
     HISTORY_SCHEMA,
     IMAGES_SCHEMA,
@@ -27,6 +28,7 @@ from adbench.reports.schema import (
     Gallery,
     GalleryCase,
     ImageScores,
+    KeptCurve,
     MissingDataset,
     PlannedCell,
     PublishedValue,
@@ -117,8 +119,16 @@ def history_bytes(result: RunResult) -> bytes | None:
     return _parquet(_table(HISTORY_SCHEMA, run_id=run_ids, step=steps, name=map(_text, names), value=values))
 
 
+def curves_bytes(run_id: str, curves: Sequence[KeptCurve]) -> bytes | None:
+    """The Parquet file of a run's rows of the curves table, None if there are none."""
+    if not curves:
+        return None
+    columns = {name: [getattr(curve, name) for curve in curves] for name in ("split", "name", "x", "y")}
+    return _parquet(_table(CURVES_SCHEMA, run_id=[run_id] * len(curves), **columns))
+
+
 def renamed_bytes(rows: pa.Table, run_id: str) -> bytes | None:
-    """The Parquet file of a run's rows of the images or history table under another run_id; None without rows."""
+    """The Parquet file of a run's rows of a table other than runs under another run_id; None without rows."""
     if not rows.num_rows:
         return None
     return _parquet(rows.set_column(0, rows.schema.field("run_id"), pa.array([run_id] * rows.num_rows)))

@@ -26,6 +26,7 @@ from adbench.reports.figures_ranks import MOST_METHODS, rank_diagram
 from adbench.reports.files import Folder, LocalFolder
 from adbench.reports.gallery import COLOUR_MAP, GalleryView, build_gallery
 from adbench.reports.leaderboard import Aggregate, Leaderboard, Slice, build_leaderboard, rows_of_suite
+from adbench.reports.pixel_curves import build_pixel_curves
 from adbench.reports.roc import build_rocs
 from adbench.reports.run_table import pack_runs, plain, run_choices
 from adbench.reports.schema import COSTS
@@ -79,8 +80,12 @@ def render_page(store: ResultStore, suite: str | None = None, *, watched: bool =
     """
     board, images = _read(store, suite)
     folder = store.folder
-    parts = {"sweeps": build_sweeps(board, folder, images), "rocs": asdict(build_rocs(board, images))}
     beside = SideFiles()
+    parts = {
+        "sweeps": build_sweeps(board, folder, images),
+        "rocs": asdict(build_rocs(board, images)),
+        "pixel_curves": build_pixel_curves(board, store.curves, beside),
+    }
     page = render(
         board, build_gallery(board, store.gallery, store.training_maps), beside, parts, watched=watched
     ).encode()

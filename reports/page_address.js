@@ -30,6 +30,8 @@ function address() {
   for (const name of RUN_FILTERS) add(runKey(name), byId(`run-${name}`).value);
   if (runSorting.key) found.set("run-sort", `${runSorting.ascending ? "" : "-"}${runSorting.key}`);
   if (byId("run-every").checked) found.set("every", "1");
+  add("curve", rocState.curve, ROC);
+  add("category", chosenIn("roc-category"));
   add("run", cardState.run);
   return found.toString();
 }
@@ -66,6 +68,8 @@ function readAddress() {
   runSorting.key = sortableRuns.includes(column) ? column : "";
   runSorting.ascending = !fall;
   byId("run-every").checked = given.get("every") === "1";
+  rocState.curve = given.get("curve") ?? ROC;  // drawRoc corrects what the page does not have
+  rocState.category = given.get("category") ?? "";
   cardState.run = given.get("run") ?? "";
 }
 

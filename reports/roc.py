@@ -10,6 +10,7 @@ from adbench.reports.figures import Figure, colour_of, dash_of, plain
 from adbench.reports.leaderboard import Leaderboard
 
 RESOLUTION = 1 / 1000  # of the axes; finer steps cannot be seen
+HEIGHT = 420
 MOST_POINTS = 60_000  # of all curves of the page
 
 
@@ -70,7 +71,7 @@ def build_rocs(board: Leaderboard, images: pd.DataFrame) -> RocCurves:
             left_out += 1
         elif traces:
             found.figures.setdefault(str(budget), {})[int(str(place))] = {
-                "data": [*traces, _CHANCE],
+                "data": [*traces, CHANCE],
                 "layout": _LAYOUT,
             }
     return RocCurves(found.figures, left_out)
@@ -96,7 +97,7 @@ def _trace(
     }
 
 
-_CHANCE: Figure = {
+CHANCE: Figure = {
     "type": "scatter",
     "mode": "lines",
     "name": "chance",
@@ -106,6 +107,7 @@ _CHANCE: Figure = {
     "line": {"color": "#8a94a0", "dash": "dot", "width": 1},
 }
 _LAYOUT: Figure = {
+    "height": HEIGHT,
     "margin": {"l": 10, "r": 20, "t": 30, "b": 10},
     "xaxis": {
         "title": {"text": "False positive rate"},

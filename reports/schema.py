@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from adbench.benchmark_suites.sampled_curve import CurveName
+
 METRIC_COLUMNS: tuple[str, ...] = (
     "image_auroc",
     "image_ap",
@@ -105,6 +107,20 @@ class ImageScores:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeptCurve:
+    """A curve over the false positive rate of the pixels of one split of a run: one row of the curves table.
+
+    ``x`` [K] are false positive rates, ascending; ``y`` [K] is the recall of pixels, or the (saturated) overlap of
+    regions, that is reached with at most as many false positives.
+    """
+
+    split: EvalSplit
+    name: CurveName
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class GalleryCase:
     """An image kept for the report.
 
@@ -161,6 +177,7 @@ class RunResult:
     record: RunRecord
     images: tuple[ImageScores, ...] = ()
     history: tuple[tuple[int, str, float], ...] = ()
+    curves: tuple[KeptCurve, ...] = ()
     gallery: Gallery | None = None
     maps: tuple[SplitMaps, ...] = ()
     training_maps: tuple[TrainingMaps, ...] = ()
@@ -307,4 +324,13 @@ IMAGES_SCHEMA: pa.Schema = pa.schema(
 )
 HISTORY_SCHEMA: pa.Schema = pa.schema(
     [("run_id", pa.string()), ("step", pa.int64()), ("name", pa.string()), ("value", pa.float64())]
+)
+CURVES_SCHEMA: pa.Schema = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("split", pa.string()),
+        ("name", pa.string()),
+        ("x", pa.list_(pa.float32())),
+        ("y", pa.list_(pa.float32())),
+    ]
 )

@@ -3,7 +3,7 @@
 import io
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -19,12 +19,14 @@ from adbench.reports import compaction, encoding
 from adbench.reports.errors import StoreError
 from adbench.reports.files import TEMPORARY, Folder, LocalFolder, open_folder
 from adbench.reports.schema import (
+    CURVES_SCHEMA,
     HISTORY_SCHEMA,
     IMAGES_SCHEMA,
     RUNS_SCHEMA,
     EvalSplit,
     Gallery,
     ImageScores,
+    KeptCurve,
     RunRecord,
     RunResult,
     SearchRecord,
@@ -33,7 +35,12 @@ from adbench.reports.schema import (
     TrainingMaps,
 )
 
-SCHEMAS: dict[str, pa.Schema] = {"runs": RUNS_SCHEMA, "images": IMAGES_SCHEMA, "history": HISTORY_SCHEMA}
+SCHEMAS: dict[str, pa.Schema] = {
+    "runs": RUNS_SCHEMA,
+    "images": IMAGES_SCHEMA,
+    "history": HISTORY_SCHEMA,
+    "curves": CURVES_SCHEMA,
+}
 LOCAL_FOLDERS = (*SCHEMAS, "maps", "report", "logs")
 COMPACTION_THRESHOLD = 200
 READ_ATTEMPTS = 20
@@ -61,8 +68,8 @@ class ResultStore:
 
     ``filesystem``: the pyarrow file system within which ``out`` is a path, for stores that no URL describes.
 
-    A run is in the store once its file in ``runs`` is there, which is written last; its images, history and
-    gallery are there before. On a local folder writers exclude each other by a lock, and may be many. On an
+    A run is in the store once its file in ``runs`` is there, which is written last; its images, history, curves
+    and gallery are there before. On a local folder writers exclude each other by a lock, and may be many. On an
     object store there is no lock: concurrent writers must not write the same run, and nothing is compacted.
 
     Constructing touches no file. Every method raises StoreError if the folder cannot be used.
@@ -108,23 +115,27 @@ class ResultStore:
         contents: dict[str, bytes | _Copy | None] = {
             f"images/{run_id}.parquet": encoding.images_bytes(result),
             f"history/{run_id}.parquet": encoding.history_bytes(result),
+            f"curves/{run_id}.parquet": encoding.curves_bytes(run_id, result.curves),
             f"maps/{run_id}{_GALLERY}": encoding.gallery_bytes(result.gallery),
             f"maps/{run_id}{_TRAINING_MAPS}": encoding.training_maps_bytes(result.training_maps),
             **{f"maps/{run_id}{ending}": kept.get(split) for split, ending in _MAPS.items()},
         }
         return self._record(result.record, contents)
 
-    def append_rescored(self, record: RunRecord, source: str) -> bool:
+    def append_rescored(self, record: RunRecord, source: str, curves: Sequence[KeptCurve] | None = None) -> bool:
         """Record a run of which all but the row is that of the recorded run ``source``; otherwise as append.
 
-        Images, history, gallery and maps are then in the store under both run_ids. Gallery and maps are not
-        read for this, and take no more room on a local disk that has hard links.
+        Images, history, curves (unless others are given), gallery and maps are then in the store under both
+        run_ids. Gallery and maps are not read for this, and take no more room on a local disk that has hard links.
         """
         run_id = record.run_id
         contents: dict[str, bytes | _Copy | None] = {
             f"{table}/{run_id}.parquet": encoding.renamed_bytes(self._rows_of_run(table, source), run_id)
-            for table in ("images", "history")
+            for table in SCHEMAS
+            if table != "runs"
         }
+        if curves is not None:
+            contents[f"curves/{run_id}.parquet"] = encoding.curves_bytes(run_id, curves)
         with self._folder.explained("read the results folder"):
             for ending in (_GALLERY, _TRAINING_MAPS, *_MAPS.values()):
                 kept = f"maps/{source}{ending}"
@@ -149,6 +160,11 @@ class ResultStore:
     def history(self, run_ids: Iterable[str] | None = None) -> pd.DataFrame:
         """The history of the recorded runs, or of those among ``run_ids``; a run's rows in their order."""
         return self._rows_of_runs("history", run_ids)
+
+    def curves(self, run_ids: Iterable[str] | None = None, columns: list[str] | None = None) -> pd.DataFrame:
+        """The curves of the recorded runs, or of those among ``run_ids``; ``x`` and ``y`` hold arrays. Runs of before
+        the table was kept have none."""
+        return self._rows_of_runs("curves", run_ids, columns)
 
     def done(self) -> set[str]:
         """The run_ids that need no further run: those with status ok."""
@@ -295,7 +311,9 @@ class ResultStore:
         table = pq.read_table(path, columns=["run_id"], filesystem=self._folder.filesystem)
         return frozenset(table["run_id"].to_pylist())
 
-    def _rows_of_runs(self, table: str, run_ids: Iterable[str] | None) -> pd.DataFrame:
+    def _rows_of_runs(
+        self, table: str, run_ids: Iterable[str] | None, columns: list[str] | None = None
+    ) -> pd.DataFrame:
         recorded = set(self._read("runs", ["run_id"])["run_id"].to_pylist())
         wanted = recorded if run_ids is None else recorded.intersection(run_ids)
         condition = None if run_ids is None else pads.field("run_id").isin(list(wanted))
@@ -303,7 +321,7 @@ class ResultStore:
         def is_wanted(name: str) -> bool:
             return compaction.is_compacted(name) or name.removesuffix(compaction.SUFFIX) in wanted
 
-        frame: pd.DataFrame = self._read(table, None, condition, is_wanted).to_pandas()
+        frame: pd.DataFrame = self._read(table, columns, condition, is_wanted).to_pandas()
         return frame
 
     def _rows_of_run(self, table: str, run_id: str) -> pa.Table:

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
+from adbench.benchmark_suites.sampled_curve import FALSE_POSITIVE_RATES, CurveName
 from adbench.datasets.mvtec_ad import MvtecAd
 from adbench.reports.schema import (
     METRIC_COLUMNS,
@@ -23,6 +24,7 @@ from adbench.reports.schema import (
     Gallery,
     GalleryCase,
     ImageScores,
+    KeptCurve,
     RunRecord,
     RunResult,
 )
@@ -72,12 +74,19 @@ def _gallery(rng: np.random.Generator) -> Gallery:
     return Gallery(low=0.0, high=1.0, cases=tuple(cases))
 
 
+def _curve(name: CurveName, rng: np.random.Generator) -> KeptCurve:
+    """Some curve of test that rises to 1."""
+    power = rng.uniform(0.05, 0.9)
+    x = FALSE_POSITIVE_RATES.tolist()
+    return KeptCurve(split="test", name=name, x=tuple(x), y=tuple((FALSE_POSITIVE_RATES**power).tolist()))
+
+
 def _make_result(**overrides: Any) -> RunResult:
     """A result with plausible random content that depends only on the overrides.
 
-    ``overrides`` are fields of RunRecord, and ``images``, ``history`` and ``gallery`` of RunResult.
+    ``overrides`` are fields of RunRecord, and ``images``, ``history``, ``gallery`` and ``curves`` of RunResult.
     Without ``run_id`` it is a hash of method, params, dataset, category, seed and budget. A failed
-    result has an error, and no metrics, images, history or gallery unless these are given.
+    result has an error, and no metrics, images, history, gallery or curves unless these are given.
     """
     identity: dict[str, Any] = {
         "method": "ckaad",
@@ -129,11 +138,13 @@ def _make_result(**overrides: Any) -> RunResult:
         "split_hash": "5" * 16,
         "command": f"adbench run suite=quickstart seed={identity['seed']}",
     }
-    parts: dict[str, Any] = {"images": (), "history": (), "gallery": None}
+    parts: dict[str, Any] = {"images": (), "history": (), "gallery": None, "curves": ()}
     if ok:
         parts["images"] = (_image_scores("val", 4, rng), _image_scores("test", 8, rng))
         parts["history"] = tuple((step, "loss", float(rng.random() / (step + 1))) for step in range(3))
         parts["gallery"] = _gallery(rng)
+        names: tuple[CurveName, ...] = ("pixel_roc", "pro", "spro")
+        parts["curves"] = tuple(_curve(name, rng) for name in names)
     parts.update({name: overrides.pop(name) for name in parts if name in overrides})
     fields.update(overrides)
     return RunResult(record=RunRecord(**fields), **parts)

@@ -12,14 +12,23 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from adbench.benchmark_suites.sampled_curve import FALSE_POSITIVE_RATES
 from adbench.reports.page import render_page
-from adbench.reports.schema import HISTORY_SCHEMA, IMAGES_SCHEMA, METRIC_COLUMNS, RUNS_SCHEMA, VAL_METRIC_COLUMNS
+from adbench.reports.schema import (
+    CURVES_SCHEMA,
+    HISTORY_SCHEMA,
+    IMAGES_SCHEMA,
+    METRIC_COLUMNS,
+    RUNS_SCHEMA,
+    VAL_METRIC_COLUMNS,
+)
 from adbench.reports.store import ResultStore
 from bench_tables import OthersLoad, megabytes, table
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 IMAGES = 40  # test images of a run
 FAILED = 0.01  # share of runs
+CURVES = ("pixel_roc", "pro", "spro")
 MOST_BYTES = 10_000_000
 READY_SECONDS = 2.0
 
@@ -131,15 +140,15 @@ def write_store(out: Path, shape: Shape) -> ResultStore:
     """A store as many runs, with ``IMAGES`` test images each, and a compaction leave it."""
     store = ResultStore(out)
     store.prepare()
-    runs, images = draw(shape)
-    for name, rows in (("runs", runs), ("images", images)):
+    runs, images, curves = draw(shape)
+    for name, rows in (("runs", runs), ("images", images), ("curves", curves)):
         pq.write_table(rows, out / name / "compacted.0.parquet", compression="zstd", row_group_size=2**17)
     pq.write_table(HISTORY_SCHEMA.empty_table(), out / "history" / "compacted.0.parquet")
     return store
 
 
-def draw(shape: Shape) -> tuple[pa.Table, pa.Table]:
-    """The runs and images tables of methods that differ in skill, on categories that differ in difficulty."""
+def draw(shape: Shape) -> tuple[pa.Table, pa.Table, pa.Table]:
+    """The runs, images and curves tables of methods that differ in skill, on categories that differ in difficulty."""
     rng = np.random.default_rng(0)
     count = shape.runs
     grid = np.unravel_index(np.arange(count), (shape.methods, shape.datasets, shape.categories, shape.seeds))
@@ -198,7 +207,8 @@ def draw(shape: Shape) -> tuple[pa.Table, pa.Table]:
     runs = pd.DataFrame(columns, index=range(count))
     for name in set(RUNS_SCHEMA.names) - set(columns):
         runs[name] = None
-    return pa.Table.from_pandas(runs, RUNS_SCHEMA, preserve_index=False), _images(run_id[ok], skill[ok], rng)
+    table = pa.Table.from_pandas(runs, RUNS_SCHEMA, preserve_index=False)
+    return table, _images(run_id[ok], skill[ok], rng), _curves(run_id[ok], skill[ok], rng)
 
 
 def _images(run_id: Any, skill: Any, rng: np.random.Generator) -> pa.Table:
@@ -215,3 +225,19 @@ def _images(run_id: Any, skill: Any, rng: np.random.Generator) -> pa.Table:
         },
         IMAGES_SCHEMA,
     )
+
+
+def _curves(run_id: Any, skill: Any, rng: np.random.Generator) -> pa.Table:
+    points = len(FALSE_POSITIVE_RATES)
+    power = np.exp(-skill - rng.normal(0, 0.3, (len(CURVES), len(run_id)))).ravel()
+    offsets = pa.array(np.arange(len(power) + 1, dtype=np.int32) * points)
+    x = pa.array(np.tile(FALSE_POSITIVE_RATES.astype(np.float32), len(power)))
+    y = pa.array((FALSE_POSITIVE_RATES ** power[:, None]).astype(np.float32).ravel())
+    columns = {
+        "run_id": np.tile(run_id, len(CURVES)),
+        "split": np.repeat("test", len(power)),
+        "name": np.repeat(CURVES, len(run_id)),
+        "x": pa.ListArray.from_arrays(offsets, x),
+        "y": pa.ListArray.from_arrays(offsets, y),
+    }
+    return pa.table(columns, CURVES_SCHEMA)

@@ -23,7 +23,7 @@ from adbench.orchestrator.plan import Plan
 from adbench.orchestrator.run_cell import Surroundings, run_cell
 from adbench.reports.entries import sort_runs
 from adbench.reports.errors import StoreError
-from adbench.reports.schema import EVAL_SPLITS, METRIC_COLUMNS, VAL_METRIC_COLUMNS, RunRecord
+from adbench.reports.schema import EVAL_SPLITS, METRIC_COLUMNS, VAL_METRIC_COLUMNS
 from adbench.reports.store import ResultStore
 
 Adbench = Callable[..., Result]
@@ -83,7 +83,9 @@ def _rows(version: int, out: str = "adbench-results") -> pd.DataFrame:
 
 def _content(out: str = "adbench-results") -> dict[str, bytes]:
     files = [
-        path for part in ("runs", "images", "history", "maps", "splits") for path in (Path(out) / part).iterdir()
+        path
+        for part in ("runs", "images", "history", "curves", "maps", "splits")
+        for path in (Path(out) / part).iterdir()
     ]
     return {str(path): path.read_bytes() for path in files}
 
@@ -133,7 +135,7 @@ def test_rescoring_gives_what_a_fresh_run_gives(
     )
     assert rescored["notes"].str.contains("from its run of metric_version 1: the same run_id, ending in -m1").all()
     for run_id in fresh.index:
-        for table in ("images", "history"):
+        for table in ("images", "history", "curves"):
             own_rows, other_rows = (getattr(_store(out), table)([run_id]) for out in ("adbench-results", "fresh"))
             pd.testing.assert_frame_equal(own_rows, other_rows, check_exact=True)
         for name in (f"{run_id}.npz", *(f"{run_id}-{split}.npz" for split in EVAL_SPLITS)):
@@ -260,10 +262,10 @@ def test_an_interrupted_rescoring_continues(
     new_version(2, *METRICS)
     append = ResultStore.append_rescored
 
-    def second_is_interrupted(store: ResultStore, record: RunRecord, source: str) -> bool:
+    def second_is_interrupted(store: ResultStore, *given: Any) -> bool:
         if not _rows(2).empty:
             raise KeyboardInterrupt
-        return append(store, record, source)
+        return append(store, *given)
 
     with monkeypatch.context() as patch:
         patch.setattr(ResultStore, "append_rescored", second_is_interrupted)
@@ -278,7 +280,7 @@ def test_an_interrupted_rescoring_continues(
 def test_a_full_disk_ends_it_and_keeps_what_is_recorded(
     adbench: Adbench, new_version: NewVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(store: ResultStore, record: RunRecord, source: str) -> bool:
+    def full(*_: Any) -> bool:
         raise StoreError("No space left on device.", "Free some space.")
 
     adbench("run", *QUICK, "--limit", "1")
@@ -390,7 +392,7 @@ def test_every_store_is_rescored(
     for cell in cells:
         store.append(run_cell(cell, Surroundings(maps="all")))
     if kind == "compacted":
-        assert store.compact(threshold=1) == 6
+        assert store.compact(threshold=1) == 8
     new_version(2, *METRICS)
     outcome = rescore.rescore(store)
     assert (outcome.done, outcome.current, outcome.left) == (2, 0, {})

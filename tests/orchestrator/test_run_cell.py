@@ -47,9 +47,11 @@ def test_a_trial_sees_val_alone(plan_of: PlanOf, here: Surroundings) -> None:
     assert metrics and all(name.startswith("val_") for name in metrics)
     assert metrics == {name: whole.record.metrics[name] for name in metrics}
     assert [scores.split for scores in result.images] == ["val"] and result.gallery is None
+    assert not result.curves
     assert (result.record.sweep_id, result.record.selection) == ("s", "none")
     insisting = run_cell(_trial(cell, metric="image_auroc", test=True), here)
     assert insisting.record.metrics["image_auroc"] == whole.record.metrics["image_auroc"]
+    assert not insisting.curves
 
 
 @pytest.mark.slow
@@ -112,6 +114,8 @@ def test_row_is_complete_and_repeats_bit_for_bit(plan_of: PlanOf, here: Surround
     cold = run_cell(cell, replace(here, cache_dir=None))
     assert _scores(first) == _scores(warm) == _scores(cold)
     assert first.record.metrics == warm.record.metrics == cold.record.metrics
+    assert first.curves == warm.curves == cold.curves
+    assert {(curve.split, curve.name) for curve in first.curves} == {("test", "pixel_roc"), ("test", "pro")}
 
 
 @pytest.mark.slow
@@ -124,9 +128,17 @@ def test_another_seed_gives_other_scores(plan_of: PlanOf, here: Surroundings) ->
 @pytest.mark.slow
 def test_logical_anomalies_get_spro(plan_of: PlanOf, here: Surroundings) -> None:
     (cell,) = plan_of("suite=smoke", "method=recon", "dataset=phantom", "category=kit").cells
-    record = run_cell(cell, here).record
+    result = run_cell(cell, replace(here, maps="none"))
+    record = result.record
     assert record.status == "ok", record.error
     assert 0 <= (record.metrics["spro_005"] or -1) <= 1
+    limits = {"pixel_roc": {"pixel_auroc": 1.0}, "pro": {"aupro_030": 0.3, "aupro_005": 0.05}}
+    for curve in result.curves:
+        x, y = np.array(curve.x), np.array(curve.y)
+        for name, limit in limits.get(curve.name, {"spro_005": 0.05, "spro_030": 0.3, "spro_100": 1.0}).items():
+            area = float(np.trapezoid(y[x <= limit], x[x <= limit])) / limit
+            assert area == pytest.approx(record.metrics[name], abs=0.01), name
+    assert {curve.name for curve in result.curves} == {"pixel_roc", "pro", "spro"}
 
 
 def test_pseudo_labels_of_every_round_are_kept(plan_of: PlanOf, here: Surroundings) -> None:

@@ -16,7 +16,7 @@ from adbench.reports.schema import RUNS_SCHEMA, RunResult
 from adbench.reports.store import ResultStore
 
 MakeResult = Callable[..., RunResult]
-TABLES = ("runs", "images", "history")
+TABLES = ("runs", "images", "history", "curves")
 
 
 def raw(store: ResultStore, table: str) -> pd.DataFrame:
@@ -44,15 +44,15 @@ def test_compaction_changes_no_row(store: ResultStore, make_result: MakeResult) 
     for seed in range(5):
         store.append(make_result(seed=seed))
     store.append(make_result(run_id="failed", status="failed"))
-    tables = (store.runs(), store.images(), store.history())
+    tables = (store.runs(), store.images(), store.history(), store.curves())
     assert store.compact(threshold=5) == 0
-    assert store.compact(threshold=4) == 15
-    after = (store.runs(), store.images(), store.history())
+    assert store.compact(threshold=4) == 20
+    after = (store.runs(), store.images(), store.history(), store.curves())
     for before, now in zip(tables, after, strict=True):
         pd.testing.assert_frame_equal(now, before)
     names = visible(store, "runs")
     assert names[1:] == ["failed.parquet"] and names[0].startswith("compacted.")
-    assert len(visible(store, "images")) == len(visible(store, "history")) == 1
+    assert all(len(visible(store, table)) == 1 for table in TABLES[1:])
     for table, frame in zip(TABLES, after, strict=True):
         assert sorted(raw(store, table)["run_id"]) == sorted(frame["run_id"])
     one = tables[0]["run_id"][0]
@@ -127,7 +127,7 @@ def test_a_reader_that_lists_during_a_compaction_misses_nothing(
     def names(folder: str) -> set[str]:
         listed.append(folder)
         if len(listed) == 1:
-            assert ResultStore(store.out).compact(threshold=1) == 9
+            assert ResultStore(store.out).compact(threshold=1) == 12
             return set()
         return real(folder)
 

@@ -22,6 +22,7 @@ from pyarrow import fs as pafs
 
 from adbench.reports import encoding, files
 from adbench.reports.schema import (
+    CURVES_SCHEMA,
     HISTORY_SCHEMA,
     IMAGES_SCHEMA,
     RUNS_SCHEMA,
@@ -39,7 +40,7 @@ from adbench.reports.schema import (
 from adbench.reports.store import ResultStore
 
 MakeResult = Callable[..., RunResult]
-TABLES = ("runs", "images", "history")
+TABLES = ("runs", "images", "history", "curves")
 
 
 def subtree(path: Path) -> ResultStore:
@@ -107,6 +108,12 @@ def test_a_run_comes_back_as_it_was(store: ResultStore, make_result: MakeResult)
     assert tuple(history[["step", "name", "value"]].itertuples(index=False, name=None)) == result.history
     assert result.gallery is not None
     assert same_gallery(store.gallery(result.record.run_id), result.gallery)
+    curves = store.curves()
+    assert set(curves["run_id"]) == {result.record.run_id}
+    for (_, one), curve in zip(curves.iterrows(), result.curves, strict=True):
+        assert (one["split"], one["name"]) == (curve.split, curve.name)
+        np.testing.assert_array_equal(one["x"], np.array(curve.x, dtype=np.float32))
+        np.testing.assert_array_equal(one["y"], np.array(curve.y, dtype=np.float32))
     assert store.done() == {result.record.run_id}
 
 
@@ -190,7 +197,7 @@ def test_a_rescored_run_is_the_same_but_for_its_row(
     assert not store.append_rescored(dataclasses.replace(record, metrics={}), "r-m1")
     rows = store.runs().set_index("run_id")
     assert list(rows.loc[["r-m1", "r-m2"], "image_ap"]) == [source.record.metrics["image_ap"], 0.25]
-    for read in (store.images, store.history):
+    for read in (store.images, store.history, store.curves):
         old, new = read(["r-m1"]), read(["r-m2"])
         assert len(old) and set(new["run_id"]) == {"r-m2"}
         pd.testing.assert_frame_equal(old.drop(columns="run_id"), new.drop(columns="run_id"))
@@ -226,10 +233,10 @@ def test_maps_of_a_rescored_run_take_no_room_where_the_disk_has_links(
 
 def test_columns_have_the_same_types_in_every_store(store: ResultStore, make_result: MakeResult) -> None:
     """Empty, with undefined values, with all of them."""
-    read = (store.runs, store.images, store.history)
+    read = (store.runs, store.images, store.history, store.curves)
     empty = [method().dtypes for method in read]
     assert [list(dtypes.index) for dtypes in empty] == [
-        schema.names for schema in (RUNS_SCHEMA, IMAGES_SCHEMA, HISTORY_SCHEMA)
+        schema.names for schema in (RUNS_SCHEMA, IMAGES_SCHEMA, HISTORY_SCHEMA, CURVES_SCHEMA)
     ]
     assert store.done() == set()
     store.append(make_result(seed=1, status="failed", n_train=None, metrics={}))
@@ -241,7 +248,7 @@ def test_columns_have_the_same_types_in_every_store(store: ResultStore, make_res
 
 def test_an_unwritten_folder_reads_as_empty(tmp_path: Path) -> None:
     store = ResultStore(tmp_path / "nothing")
-    assert store.runs().empty and store.images().empty and store.history().empty
+    assert store.runs().empty and store.images().empty and store.history().empty and store.curves().empty
     assert store.gallery("r") is None
     assert not (tmp_path / "nothing").exists()
 
@@ -270,8 +277,8 @@ def test_a_new_attempt_leaves_nothing_of_the_old(store: ResultStore, make_result
         defect_types=(),
         scores=np.zeros(0, np.float32),
     )
-    store.append(make_result(run_id="r", images=(empty,), history=(), gallery=None))
-    assert store.images().empty and store.history().empty
+    store.append(make_result(run_id="r", images=(empty,), history=(), gallery=None, curves=()))
+    assert store.images().empty and store.history().empty and store.curves().empty
     assert store.gallery("r") is None
     assert len(store.runs()) == 1
 
@@ -291,12 +298,32 @@ def test_plain_pandas_reads_the_folder(local: ResultStore, make_result: MakeResu
     for seed in range(3):
         local.append(make_result(seed=seed))
     local.append(make_result(seed=9, status="failed"))
-    for table, frame in zip(TABLES, (local.runs(), local.images(), local.history()), strict=True):
+    for table, frame in zip(TABLES, (local.runs(), local.images(), local.history(), local.curves()), strict=True):
         raw = pd.read_parquet(Path(local.out) / table)
         assert list(raw.columns) == list(frame.columns)
         assert sorted(map(repr, raw["run_id"])) == sorted(map(repr, frame["run_id"]))
     raw = pd.read_parquet(Path(local.out) / "runs").sort_values(["started_at", "run_id"], ignore_index=True)
     pd.testing.assert_frame_equal(raw, local.runs(), check_dtype=False)
+
+
+def test_a_store_of_before_the_curves_were_kept_works_as_ever(local: ResultStore, make_result: MakeResult) -> None:
+    local.append(make_result(seed=0, curves=()))
+    (Path(local.out) / "curves").rmdir()
+    assert list(local.curves().columns) == CURVES_SCHEMA.names and local.curves().empty
+    assert len(local.runs()) == 1
+    assert local.append(make_result(seed=1)), "the folder is made anew"
+    assert local.curves()["run_id"].nunique() == 1
+    assert local.compact(threshold=1) == 2 + 2 + 2
+
+
+def test_pandas_unfolds_curves(local: ResultStore, make_result: MakeResult) -> None:
+    for seed in range(2):
+        local.append(make_result(seed=seed))
+    local.compact(threshold=1)
+    local.append(make_result(seed=2))
+    points = pd.read_parquet(Path(local.out) / "curves").explode(["x", "y"])
+    assert len(points) == 3 * 3 * len(make_result().curves[0].x)
+    assert points.groupby(["run_id", "name"])["y"].max().eq(1).all()
 
 
 def test_rows_of_uncommitted_runs_are_not_read(local: ResultStore, make_result: MakeResult) -> None:
@@ -543,6 +570,6 @@ def test_a_relative_folder_stays_where_it_was(tmp_path: Path, monkeypatch: pytes
 
 def test_arrow_types_are_kept_in_the_files(local: ResultStore, make_result: MakeResult) -> None:
     local.append(make_result(run_id="r"))
-    for table, schema in zip(TABLES, (RUNS_SCHEMA, IMAGES_SCHEMA, HISTORY_SCHEMA), strict=True):
+    for table, schema in zip(TABLES, (RUNS_SCHEMA, IMAGES_SCHEMA, HISTORY_SCHEMA, CURVES_SCHEMA), strict=True):
         stored: pa.Schema = pq.read_schema(Path(local.out) / table / "r.parquet")
         assert stored.remove_metadata().equals(schema)

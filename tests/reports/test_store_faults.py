@@ -16,7 +16,7 @@ from adbench.reports.schema import RunResult
 from adbench.reports.store import ResultStore
 
 MakeResult = Callable[..., RunResult]
-TABLES = ("runs", "images", "history")
+TABLES = ("runs", "images", "history", "curves")
 
 
 @pytest.fixture
@@ -100,11 +100,11 @@ def test_a_damaged_file_is_named(
     assert local.done() == {"whole"}
 
 
-@pytest.mark.parametrize("full_at", range(1, 9))
+@pytest.mark.parametrize("full_at", range(1, 11))
 def test_a_full_disk_leaves_no_half_written_file(
     local: ResultStore, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch, full_at: int
 ) -> None:
-    """Four files are written, each with its folder's entry: eight places at which the disk may be full."""
+    """Five files are written, each with its folder's entry: ten places at which the disk may be full."""
     local.append(make_result(run_id="before"))
     calls = 0
     real = os.fsync
@@ -125,7 +125,7 @@ def test_a_full_disk_leaves_no_half_written_file(
     for table in TABLES:
         pd.read_parquet(root / table)
     # Only when the row itself is in place, its folder's entry not yet forced to the disk, does it count.
-    assert local.done() == ({"before", "r"} if full_at == 8 else {"before"})
+    assert local.done() == ({"before", "r"} if full_at == 10 else {"before"})
     local.append(make_result(run_id="r"))
     assert local.done() == {"before", "r"}
     assert len(local.images()) == 24
