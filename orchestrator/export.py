@@ -12,7 +12,7 @@ from adbench.orchestrator.report import opened
 from adbench.reports import export as texts
 from adbench.reports import tables
 from adbench.reports.leaderboard import Leaderboard, Slice
-from adbench.reports.page import DEFAULT_COLUMNS, read_leaderboard
+from adbench.reports.page import read_leaderboard, shown_metrics
 from adbench.reports.store import ResultStore
 
 Format = Literal["csv", "latex", "markdown", "parquet"]
@@ -25,8 +25,7 @@ def export(arguments: Sequence[str], kind: Format, which: Which = "all") -> byte
     board = read_nonempty(opened(keys), keys.get("suite"))
     part = _slice(board, keys)
     metrics = chosen_metrics(board.metrics, keys)
-    shown = metrics or [name for name in board.metrics if name in (*DEFAULT_COLUMNS, board.rank_by)]
-    shown = sorted(shown, key=lambda name: name != board.rank_by) if not metrics else shown
+    shown = metrics or shown_metrics(board)
     by_category = metrics or [board.rank_by]
     if which == "methods":
         by_category = []

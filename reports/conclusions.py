@@ -54,6 +54,24 @@ def of_cost(methods: Sequence[str], spent: Floats, quality: Floats, front: Bools
     return f"{text}."
 
 
+def of_rocs(found: Sequence[float], methods: Sequence[str], *, rate: float, n_anomalous: int) -> str:
+    """Of ROC curves of images: ``found`` [methods], the share of ``n_anomalous`` images that are found at a false
+    positive rate of at most ``rate``."""
+    if len(methods) < 2:
+        return "One method alone: nothing is compared."
+    order = np.argsort(-np.asarray(found), kind="stable")
+    first, second = order[:2]
+    shares = f"{methods[first]} {100 * found[first]:.1f} %, {methods[second]} {100 * found[second]:.1f} %"
+    missed = round((found[first] - found[second]) * n_anomalous)
+    text = f"no method finds more than {methods[first]} ({shares})"
+    if not missed:
+        text = f"{methods[first]} and {methods[second]} find equally many ({shares})"
+    return (
+        f"With at most {100 * rate:.0f} % false alarms {text}. One of the {n_anomalous} anomalous images is "
+        f"{100 / n_anomalous:.1f} points: a lead of few images may be chance, and so may one of a single seed."
+    )
+
+
 def listed(names: Sequence[str]) -> str:
     """The first names, and how many more."""
     shown = list(names[:_MOST_NAMED])

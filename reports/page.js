@@ -331,6 +331,7 @@ async function startBoard() {
   });
   for (const form of document.querySelectorAll("form")) form.addEventListener("submit", (event) => event.preventDefault());
   byId("headline-csv").addEventListener("click", headlineCsv);
+  byId("headline-latex").addEventListener("click", () => save("adbench-leaderboard.tex", "application/x-tex", packed.latex[current()]));
   byId("difference-csv").addEventListener("click", differenceCsv);
   startMethods();
   startMenus();

@@ -19,7 +19,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from adbench.benchmark_suites.metrics import METRICS
-from adbench.reports import figures, intervals, significance
+from adbench.reports import export, figures, intervals, significance, tables
 from adbench.reports.coverage import build_coverage
 from adbench.reports.curves import build_curves
 from adbench.reports.figures_ranks import MOST_METHODS, rank_diagram
@@ -164,6 +164,7 @@ def render(
                     "table_library": table_library(),
                     **_views(board, beside),
                     "curves": build_curves(board),
+                    "latex": [_latex(board, part) for part in board.slices],
                     "cards": {f"{one.kind} {one.name}": asdict(one) for plan in board.plans for one in plan.cards},
                     **(parts or {}),
                 }
@@ -175,6 +176,18 @@ def render(
         script=Markup(script),
         hashes=[_csp_hash(one) for one in (get_plotlyjs(), table_library(), script)],
     )
+
+
+def shown_metrics(board: Leaderboard) -> list[str]:
+    """The metrics that tables have unless others are chosen, that which ranks first."""
+    known = [name for name in board.metrics if name in (*DEFAULT_COLUMNS, board.rank_by)]
+    return sorted(known, key=lambda name: name != board.rank_by)
+
+
+def _latex(board: Leaderboard, part: Slice) -> str:
+    """The slice's table of methods; empty where nothing is compared."""
+    metrics = shown_metrics(board)
+    return export.latex([tables.methods_by_metrics(board, part, metrics)]) if metrics and part.compared else ""
 
 
 def _dataset_of(board: Leaderboard) -> Callable[[str], str]:
@@ -242,7 +255,7 @@ def _model(board: Leaderboard) -> dict[str, Any]:
                 "level": METRICS[name].level,
                 "higher": METRICS[name].higher_is_better,
                 "oracle": "oracle" in name,
-                "shown": name in (*DEFAULT_COLUMNS, board.rank_by),
+                "shown": name in shown_metrics(board),
             }
             for name in board.metrics
         ],

@@ -52,6 +52,11 @@ function drawFigures() {
   drawCurves();
 }
 
+const byRank = (part) => {
+  const ranks = part.metrics[state.metric]?.estimates ?? [];
+  return [...part.compared].sort((a, b) => (ranks[a]?.rank ?? Infinity) - (ranks[b]?.rank ?? Infinity) || a - b);
+};
+
 function drawCosts() {
   const part = slice();
   const names = Object.keys(model.costs);
@@ -59,7 +64,7 @@ function drawCosts() {
   byId("costs").replaceChildren(
     el("thead", {}, el("tr", {}, ...["Method", ...names.map((name) => model.costs[name]), "Hardware"].map((text) =>
       el("th", { scope: "col", textContent: text, className: text === "Hardware" ? "words" : "" })))),
-    el("tbody", {}, ...part.compared.filter(isShown).map((entry) =>
+    el("tbody", {}, ...byRank(part).filter(isShown).map((entry) =>
       el("tr", {}, methodName(entry), ...names.map((name) => el("td", { textContent: amount(part.costs[entry][name]) })),
         el("td", { className: "words", textContent: part.costs[entry].hardware.join("; ") })))),
   );

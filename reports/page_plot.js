@@ -71,9 +71,10 @@ async function drawPlace(place) {
     name: format, title: `Download as ${format.toUpperCase()}`, icon,
     click: (graph) => Plotly.downloadImage(graph, { format, scale: format === "png" ? 2 : 1, filename: `adbench-${id}` }),
   });
+  const pdf = { name: "pdf", title: "Print, or save as PDF", icon: Plotly.Icons.disk, click: printAlone };
   await Plotly.react(place, structuredClone(figure.data), themed(figure.layout), {
     responsive: true, displaylogo: false, displayModeBar: true,
-    modeBarButtons: [[download("svg", Plotly.Icons.camera), download("png", Plotly.Icons["camera-retro"])]],
+    modeBarButtons: [[download("svg", Plotly.Icons.camera), download("png", Plotly.Icons["camera-retro"]), pdf]],
   });
   nameAll(place);
   if (!pending.has(place)) place.removeAttribute("aria-busy");
@@ -93,6 +94,20 @@ function themed(layout) {
     hoverlabel: { bgcolor: panel, bordercolor: soft, font: { color: text } },
     ...Object.fromEntries(axes.map((name) => [name, { ...axis, ...layout[name] }])),
   };
+}
+
+// A figure on a page of its size: the browser's dialog prints it, or saves it as PDF with its lines and letters.
+function printAlone(place) {
+  const size = el("style", { textContent: `@page { size: ${place.offsetWidth + 40}px ${place.offsetHeight + 40}px; margin: 20px; }` });
+  document.head.append(size);
+  root.classList.add("one-figure");
+  place.classList.add("alone");
+  addEventListener("afterprint", () => {
+    size.remove();
+    root.classList.remove("one-figure");
+    place.classList.remove("alone");
+  }, { once: true });
+  print();
 }
 
 async function startFigures() {

@@ -24,7 +24,7 @@ function drawImageRoc() {
   const { figures = {}, left_out: leftOut = 0 } = packed.rocs ?? {};
   const own = figures[state.budget] ?? {};
   const figure = own[chooseRoc(placesHere(Object.keys(own)), [])];
-  byId("roc-conclusion").textContent = "";
+  byId("roc-conclusion").textContent = figure?.conclusion ?? "";
   byId("roc-caption").textContent = `${ROC_CAPTION}${leftOut ? ` The page has no room for the curves of ${plural(leftOut, "category", "categories")} more.` : ""}`;
   plot("roc", withoutHidden("lines", figure), "No run stored scores of test images here.");
 }

@@ -11,6 +11,8 @@ function withEnds(text, low, high, title) {
   return el("td", { title: known ? title : "" }, text, known ? el("span", { className: "interval", textContent: `[${percent(low)} – ${percent(high)}]` }) : null);
 }
 
+const SIZES = { n_train: "Train", n_labelled: "Labelled", n_val: "Val", n_test: "Test" };  // images
+
 function detailTable(dataset) {
   const runs = packed.runs.columns;
   const own = rowsWhere((row) => runs.standing[row] === "current" && runs.budget[row] === state.budget && runs.dataset[row] === dataset && isShown(runs.entry[row]));
@@ -27,7 +29,7 @@ function detailTable(dataset) {
     const [low, high] = [Math.min(...known), Math.max(...known)];
     return low === high ? String(low) : `${low}–${high}`;
   };
-  const counts = ["n_train", "n_labelled", "n_val", "n_test"];
+  const counts = Object.keys(SIZES);
   const body = [...groups.values()]
     .sort((a, b) => runs.place[a[0]] - runs.place[b[0]] || runs.entry[a[0]] - runs.entry[b[0]])
     .map((rows, index, all) => {
@@ -54,7 +56,7 @@ function detailTable(dataset) {
         }),
         withEnds(mean, around?.low, around?.high, around && INTERVALS[around.kind][0]));
     });
-  const head = ["Category", "Method", ...counts, ...seeds.map((seed) => `seed ${seed}`), "mean"];
+  const head = ["Category", "Method", ...Object.values(SIZES), ...seeds.map((seed) => `seed ${seed}`), "mean"];
   return el("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": `Values of ${dataset}` },
     el("table", { className: "numbers details-table" },
       el("thead", {}, el("tr", {}, ...head.map((text, index) => el("th", { scope: "col", textContent: text, className: index === 1 ? "words" : "" })))),
@@ -92,8 +94,10 @@ const csvField = (value) => {
 };
 const csv = (rows) => rows.map((row) => `${row.map(csvField).join(",")}\r\n`).join("");
 
-function download(name, rows) {
-  const url = URL.createObjectURL(new Blob([csv(rows)], { type: "text/csv;charset=utf-8" }));
+const download = (name, rows) => save(name, "text/csv", csv(rows));
+
+function save(name, type, text) {
+  const url = URL.createObjectURL(new Blob([text], { type: `${type};charset=utf-8` }));
   const link = el("a", { href: url, download: name });
   document.body.append(link);
   link.click();

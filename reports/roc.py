@@ -6,11 +6,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from adbench.reports import conclusions
 from adbench.reports.figures import Figure, colour_of, dash_of, plain
 from adbench.reports.leaderboard import Leaderboard
 
 RESOLUTION = 1 / 1000  # of the axes; finer steps cannot be seen
 HEIGHT = 420
+TOLD_AT = 0.05  # false positive rate at which the figure's sentence compares
 MOST_POINTS = 60_000  # of all curves of the page
 
 
@@ -71,6 +73,12 @@ def build_rocs(board: Leaderboard, images: pd.DataFrame) -> RocCurves:
             left_out += 1
         elif traces:
             found.figures.setdefault(str(budget), {})[int(str(place))] = {
+                "conclusion": conclusions.of_rocs(
+                    [_height(trace) for trace in traces],
+                    [board.entries[trace["meta"]["entry"]].label for trace in traces],
+                    rate=TOLD_AT,
+                    n_anomalous=traces[0]["meta"]["n_anomalous"],
+                ),
                 "data": [*traces, CHANCE],
                 "layout": _LAYOUT,
             }
@@ -89,12 +97,17 @@ def _trace(
         "type": "scatter",
         "mode": "lines",
         "name": plain(name, 40),
-        "meta": {"entry": entry},
+        "meta": {"entry": entry, "n_anomalous": int(true[-1])},
         "x": (false / false[-1]).round(5).tolist(),
         "y": (true / true[-1]).round(5).tolist(),
         "hovertemplate": f"{plain(name)}<br>%{{y:.1%}} found at %{{x:.1%}} false alarms<extra></extra>",
         "line": {"color": colour_of(entry), "dash": dash_of(entry)},
     }
+
+
+def _height(trace: Figure) -> float:
+    """The share of anomalous images that is found at the rate TOLD_AT; between two corners, at the one before."""
+    return float(trace["y"][np.searchsorted(trace["x"], TOLD_AT, side="right") - 1])
 
 
 CHANCE: Figure = {

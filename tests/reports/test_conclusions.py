@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adbench.reports.conclusions import listed, of_categories, of_cost
+from adbench.reports.conclusions import listed, of_categories, of_cost, of_rocs
 from adbench.reports.statistics import pareto_front
 
 NAN = float("nan")
@@ -63,6 +63,16 @@ def test_exactly_the_front_is_named(points: list[tuple[int, int]]) -> None:
     first = text.split(":")[0].split(",")[0] if "Worth" not in text else text.split(":")[0]
     for index, on_it in enumerate(front):
         assert (f"m{index}" in first) == (bool(on_it) if front.sum() > 1 else index == int(np.argmax(front)))
+
+
+def test_image_rocs_are_compared_by_images() -> None:
+    text = of_rocs([0.5, 0.75, 0.75], ["a", "b", "c"], rate=0.05, n_anomalous=8)
+    assert text.startswith(
+        "With at most 5 % false alarms b and c find equally many (b 75.0 %, c 75.0 %). One of the 8"
+    )
+    text = of_rocs([0.5, 0.75], ["a", "b"], rate=0.05, n_anomalous=8)
+    assert "no method finds more than b (b 75.0 %, a 50.0 %)" in text and "is 12.5 points" in text
+    assert of_rocs([0.5], ["a"], rate=0.05, n_anomalous=8) == "One method alone: nothing is compared."
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 from sklearn.metrics import roc_auc_score
 
+from adbench.orchestrator.export import export
 from adbench.reports.page import render_page
 from adbench.reports.schema import ImageScores, PublishedValue, RunResult, SuitePlan
 from adbench.reports.store import ResultStore
@@ -328,6 +329,15 @@ def test_csv_holds_what_the_page_shows(page: Path, tmp_path: Path, button: str, 
         assert set(table["method"]) == {"recon", "ckaad", HOSTILE, 'a,b "c"\nd'}
         assert table["image_auroc"].between(table["image_auroc_low"], table["image_auroc_high"]).all()
         assert set(table["image_auroc_interval"]) == {"images+seeds"}
+
+
+def test_latex_is_what_export_writes(page: Path, tmp_path: Path) -> None:
+    with opened(page, tmp_path) as driver:
+        driver.find_element(By.ID, "headline-latex").click()
+        file = tmp_path / "adbench-leaderboard.tex"
+        WebDriverWait(driver, 20).until(lambda _: file.exists())
+        time.sleep(0.2)  # until the browser has closed it
+    assert file.read_bytes() == export([f"out={page.parents[1]}"], "latex", "methods")
 
 
 def test_page_begins_with_the_metric_that_its_suite_ranks_by(

@@ -1,5 +1,7 @@
 """When figures are drawn, in a real browser: after the tables, where the reader is, and all of them on paper."""
 
+import base64
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -121,6 +123,22 @@ def test_figures_follow_filters_and_theme_when_the_reader_comes_back(driver: Any
     scroll_to_figure(driver, "heat")
     assert driver.execute_script(rows) == [f"b/c{place:02d}" for place in range(1, 20, 2)]
     assert driver.execute_script(colour) != light
+
+
+def test_a_figure_is_printed_alone(driver: Any) -> None:
+    driver.execute_script("window.print = () => { window.asked = true; }")  # the dialog, which nobody closes here
+    scroll_to_figure(driver, "scatter")
+    button = driver.find_element(By.CSS_SELECTOR, "#scatter .modebar-btn[data-title^='Print']")
+    driver.execute_script("arguments[0].dispatchEvent(new MouseEvent('click', { bubbles: true }))", button)
+    assert driver.execute_script("return window.asked")
+    pdf = base64.b64decode(driver.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})["data"])
+    assert len(re.findall(rb"/Type\s*/Page\b", pdf)) == 1
+    (box,) = re.findall(rb"/MediaBox\s*\[0 0 ([\d.]+) ([\d.]+)\]", pdf)
+    place = driver.find_element(By.ID, "scatter").size
+    assert [float(one) for one in box] == pytest.approx(
+        [0.75 * (place[side] + 40) for side in ("width", "height")], abs=1
+    )
+    assert "one-figure" not in driver.find_element(By.TAG_NAME, "html").get_attribute("class")
 
 
 def test_all_figures_are_printed(driver: Any) -> None:

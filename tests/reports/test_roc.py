@@ -83,6 +83,8 @@ def test_each_method_has_the_curve_of_its_lowest_seed(
         "a, seed 1": ([0, 0, 1], [0, 1, 1]),
         "chance": ([0, 1], [0, 1]),
     }
+    told = found.figures["smoke"][place]["conclusion"]
+    assert "no method finds more than a (a 100.0 %, <b> 0.0 %). One of the 2 anomalous images is 50.0 points" in told
 
 
 def test_categories_without_room_are_counted(
