@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from adbench.benchmark_suites.metrics import METRICS
 from adbench.datasets.errors import RequestError, unknown_name
 from adbench.orchestrator.export import chosen_metrics, write
 from adbench.orchestrator.keys import plain_keys, results_folder
@@ -16,6 +15,7 @@ from adbench.reports.entries import Sorted, sort_runs
 from adbench.reports.leaderboard import DEFAULT_RANK_BY, rows_of_suite
 from adbench.reports.pairing import Change, Pairing, Side, adjust, pair
 from adbench.reports.store import ResultStore
+from adbench.reports.tables import headed
 
 _FILTERS = ("budget", "modality", "dataset")
 _KEYS = ("suite", "out", *_FILTERS, "metric")
@@ -89,12 +89,12 @@ def _pairing_lines(one: Pairing, metrics: Sequence[str]) -> list[str]:
     lines += [f"  A: {one.versions[0]}", f"  B: {one.versions[1]}"]
     lines += [f"  parameter {text}" for text in one.changed_params]
     if one.whole:
-        rows = [(_headed(name), *_cells(change)) for name, change in one.whole.items()]
+        rows = [(headed(name), *_cells(change)) for name, change in one.whole.items()]
         lines += ["", render_table(("metric, per cent", *_HEADS), rows)]
     for name in metrics:
         if changes := one.by_category.get(name):
             rows = [(change.label, *_cells(change)) for change in changes]
-            lines += ["", render_table((_headed(name), *_HEADS), rows)]
+            lines += ["", render_table((headed(name), *_HEADS), rows)]
     if one.unpaired:
         lines += ["", "not paired:", *(f"  {text}" for text in one.unpaired[:_MOST_PRINTED])]
         more = len(one.unpaired) - _MOST_PRINTED
@@ -117,10 +117,6 @@ def _cells(change: Change) -> tuple[str, ...]:
         change.over,
         change.outcome,
     )
-
-
-def _headed(metric: str) -> str:
-    return f"{METRICS[metric].title} {'↑' if METRICS[metric].higher_is_better else '↓'}"
 
 
 def _is_folder(name: str) -> bool:

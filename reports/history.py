@@ -111,10 +111,9 @@ def histories(stores: Sequence[ResultStore], metric: str = DEFAULT_RANK_BY) -> l
     for store in stores:
         for label, budget, one in _versions(store):
             versions.setdefault((label, budget), []).append(one)
-    found = [
+    return [
         _history(label, budget, metric, own) for (label, budget), own in sorted(versions.items()) if len(own) > 1
     ]
-    return [one for one in found if one is not None]
 
 
 def _versions(store: ResultStore) -> list[tuple[str, str, _Version]]:

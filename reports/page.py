@@ -1,4 +1,4 @@
-"""The leaderboard page: one HTML file that needs no network."""
+"""The leaderboard page: an HTML file that needs no network, and files beside it for what is too large for one."""
 
 import base64
 import gzip
@@ -146,7 +146,6 @@ def render(
         coverage=build_coverage(board),
         dataset_of=_dataset_of(board),
         gallery=gallery,
-        metrics=METRICS,
         counts=board.sorted.runs["status"].value_counts().to_dict(),
         newest=board.sorted.runs["finished_at"].max() if len(board.sorted.runs) else None,
         hardware=sorted(board.sorted.current["hardware"].dropna().unique()),
@@ -242,7 +241,6 @@ def _json(value: Any) -> Markup:
 def _model(board: Leaderboard) -> dict[str, Any]:
     """What the page's script displays; the keys are the script's."""
     return {
-        "title": board.suite or "all suites",
         "entries": [asdict(entry) for entry in board.entries],
         "categories": [asdict(category) for category in board.categories],
         "budgets": board.budgets,
@@ -252,9 +250,7 @@ def _model(board: Leaderboard) -> dict[str, Any]:
                 "name": name,
                 "title": METRICS[name].title,
                 "definition": METRICS[name].definition,
-                "level": METRICS[name].level,
                 "higher": METRICS[name].higher_is_better,
-                "oracle": "oracle" in name,
                 "shown": name in shown_metrics(board),
             }
             for name in board.metrics

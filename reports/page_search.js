@@ -2,12 +2,7 @@
 
 const sweepState = { sweep: "", objective: "" };
 
-const sweepsHere = () => {
-  const datasets = new Set(model.categories.filter((one) =>
-    (!state.modality || one.modality === state.modality) && (!state.dataset || one.dataset === state.dataset)).map((one) => one.dataset));
-  const all = !state.modality && !state.dataset;
-  return packed.sweeps.filter((one) => one.budget === state.budget && (all || one.datasets.some((name) => datasets.has(name))));
-};
+const sweepsHere = () => packed.sweeps.filter((one) => one.budget === state.budget && one.datasets.some(ofView));
 
 function sweepFacts(sweep) {
   const ended = sweep.complete + sweep.stopped + sweep.failed;

@@ -56,7 +56,7 @@ def methods_by_metrics(board: Leaderboard, part: Slice, metrics: Sequence[str]) 
         kind="methods",
         title=f"Methods by metrics, {_scope(part)}",
         note=f"Means over the cells that all methods share: {_counted(part, metrics)}. Bold: best in its column.",
-        columns=("Method", *(_headed(name) for name in metrics)),
+        columns=("Method", *(headed(name) for name in metrics)),
         rows=tuple(rows),
     )
 
@@ -74,7 +74,7 @@ def categories_by_methods(board: Leaderboard, part: Slice, metric: str) -> Table
     counted = f" The last row is over what all compared methods share, {_counted(part, [metric])}."
     return Table(
         kind="categories",
-        title=f"{_headed(metric)} by category, {_scope(part)}",
+        title=f"{headed(metric)} by category, {_scope(part)}",
         note="Means over each method's own seeds. Bold: best in its row."
         + (counted if metric in part.metrics else ""),
         columns=("Category", *(board.entries[entry].label for entry in entries)),
@@ -180,7 +180,8 @@ def _same(mean: float, best: float | None) -> bool:
     return best is not None and f"{100 * mean:.1f}" == f"{100 * best:.1f}"
 
 
-def _headed(metric: str) -> str:
+def headed(metric: str) -> str:
+    """A metric's title, with an arrow to where it is better."""
     return f"{METRICS[metric].title} {'↑' if METRICS[metric].higher_is_better else '↓'}"
 
 
