@@ -67,7 +67,7 @@ function runBody(row) {
   const isMetric = (name) => metricOf(name.replace(/^val_/, "").replace(/_(low|high)$/, ""));
   const told = new Set(Object.values(GROUPS).flat());
   const rest = Object.keys(runs).filter((name) => !told.has(name) && !APART.has(name) && !isMetric(name));
-  const empty = Object.keys(runs).filter((name) => runs[name][row] === null && !/_(low|high)$/.test(name));
+  const empty = Object.keys(runs).filter((name) => runs[name][row] === null && !APART.has(name) && !/_(low|high)$/.test(name));
   const { status, standing, command, error, notes } = Object.fromEntries(["status", "standing", "command", "error", "notes"].map((name) => [name, runs[name]?.[row]]));
   const part = (title, pairs) => (pairs.length ? [el("h3", { textContent: title }), facts(pairs)] : []);
   return [
@@ -87,12 +87,18 @@ function runBody(row) {
 
 async function openRun(wanted) {
   const runs = packed.runs.columns;
-  if (!(runs.run_id ?? []).some((id) => id.startsWith(wanted)) && packed.runs.files?.some((file) => !file.here)) await loadRuns();
-  const found = (runs.run_id ?? []).flatMap((id, row) => (id === wanted ? [row] : []));
-  const alike = found.length ? found : (runs.run_id ?? []).flatMap((id, row) => (id.startsWith(wanted) ? [row] : []));
+  const say = (textContent) => openCard(`Run ${wanted}`, [el("p", { textContent })]);
+  setAddress(wanted);
+  let problem = "";
+  if (!runs.run_id.some((id) => id.startsWith(wanted)) && packed.runs.files.some((file) => !file.here)) {
+    say("Loading…");
+    problem = await loadRuns();
+    if (cardState.run !== wanted) return;  // closed, or another is wanted by now
+  }
+  const found = rowsWhere((row) => runs.run_id[row] === wanted);
+  const alike = found.length ? found : rowsWhere((row) => runs.run_id[row].startsWith(wanted));
   if (alike.length !== 1) {
-    openCard(`Run ${wanted}`, [el("p", { textContent: alike.length ? `${alike.length} runs on this page begin with that.` :
-      "This page does not hold that run: it is of other results, or one of those left out to keep the page small." })]);
+    say(alike.length ? `${alike.length} runs on this page begin with that.` : problem || "This page does not hold that run: it is of other results.");
     return;
   }
   const [row] = alike;
@@ -109,7 +115,7 @@ function listCards() {
 }
 
 function startCards() {
-  const asked = () => cardState.run && openRun(cardState.run);
+  const asked = () => (cardState.run ? openRun(cardState.run) : byId("card").close());
   byId("card-close").addEventListener("click", () => byId("card").close());
   byId("card").addEventListener("close", () => setAddress(null));
   byId("card").addEventListener("click", (event) => event.target === byId("card") && byId("card").close());

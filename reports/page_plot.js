@@ -100,12 +100,15 @@ function themed(layout) {
 function printAlone(place) {
   const size = el("style", { textContent: `@page { size: ${place.offsetWidth + 40}px ${place.offsetHeight + 40}px; margin: 20px; }` });
   document.head.append(size);
-  root.classList.add("one-figure");
-  place.classList.add("alone");
+  const mark = (on) => {
+    root.classList.toggle("one-figure", on);
+    byId(place.id).classList.toggle("alone", on);
+  };
+  // startPrint's listener comes before, and may draw the figure in a new place of the same id
+  addEventListener("beforeprint", () => mark(true), { once: true });
   addEventListener("afterprint", () => {
     size.remove();
-    root.classList.remove("one-figure");
-    place.classList.remove("alone");
+    mark(false);
   }, { once: true });
   print();
 }

@@ -8,7 +8,7 @@ from typing import Any
 
 import optuna
 import pytest
-from browsing import BROWSER_TEST, choose, launched, scroll_to_figures, show, show_runs, wait_ready
+from browsing import BROWSER_TEST, choose, launched, scroll_to_figure, scroll_to_figures, show, show_runs, wait_ready
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
@@ -158,6 +158,19 @@ def test_the_sweep_and_objective_shown_are_in_the_address(driver: Any) -> None:
     assert titles(driver) == shown
     show(driver, driver.current_url.replace("two", "nowhere"))
     assert driver.find_element(By.ID, "sweep").get_attribute("value") == "one"
+
+
+def test_a_figure_of_a_search_is_printed_alone(driver: Any) -> None:
+    driver.execute_script("window.print = () => {}")  # the dialog, which nobody closes here
+    scroll_to_figure(driver, "sweep-figure-0")
+    button = driver.find_element(By.CSS_SELECTOR, "#sweep-figure-0 .modebar-btn[data-title^='Print']")
+    driver.execute_script("arguments[0].dispatchEvent(new MouseEvent('click', { bubbles: true }))", button)
+    driver.execute_script("""
+        addEventListener("beforeprint", () => { window.alone = document.querySelector(".alone .main-svg")?.checkVisibility(); });
+    """)
+    driver.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})
+    assert driver.execute_script("return window.alone")
+    assert driver.find_elements(By.CSS_SELECTOR, ".alone, .one-figure") == []
 
 
 def test_curves_and_roc_follow_the_filters(driver: Any) -> None:

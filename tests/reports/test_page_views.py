@@ -178,6 +178,26 @@ def test_files_beside_the_page_are_loaded_from_disk_when_needed(
         assert driver.get_log("browser") == []
 
 
+def test_the_card_of_a_run_beside_the_page_is_that_which_is_wanted_last(
+    store: ResultStore, crowded: Path, tmp_path: Path
+) -> None:
+    runs = store.runs()
+    oldest = runs.loc[runs["finished_at"].idxmin(), "run_id"]
+    with opened(crowded, tmp_path, fragment=f"#run={oldest}") as driver:
+        card = driver.find_element(By.ID, "card")
+        WebDriverWait(driver, 20).until(lambda _: "The command that repeats it" in card.text)
+        assert oldest in card.text and f"run={oldest}" in fragment(driver)
+    with opened(crowded, tmp_path, fragment=f"#run={oldest}") as driver:
+        driver.execute_script("document.getElementById('card').close()")
+        driver.find_element(By.ID, "run-every").click()
+        WebDriverWait(driver, 20).until(
+            lambda one: "not loaded" not in one.find_element(By.ID, "run-count").text
+        )
+        assert not driver.find_element(By.ID, "card").is_displayed()
+        assert "run=" not in fragment(driver).replace("run-", "")
+        assert driver.get_log("browser") == []
+
+
 def test_page_without_its_files_says_so(crowded: Path, tmp_path: Path) -> None:
     alone = tmp_path / "moved" / "index.html"
     alone.parent.mkdir()
@@ -193,6 +213,9 @@ def test_page_without_its_files_says_so(crowded: Path, tmp_path: Path) -> None:
         wait.until(lambda one: "copy the whole folder" in one.find_element(By.ID, "run-count").text)
         driver.execute_script("document.querySelector('#details summary').click()")
         wait.until(lambda one: "copy the whole folder" in one.find_element(By.ID, "details").text)
+        driver.execute_script("location.hash = 'run=beside'")
+        wait.until(lambda one: "copy the whole folder" in one.find_element(By.ID, "card").text)
+        driver.execute_script("document.getElementById('card').close()")
         choose(driver, "metric", "image_auroc")
         assert scroll_to_figure(driver, "heat").find_elements(By.CSS_SELECTOR, ".heatmaplayer image")
         driver.refresh()
