@@ -49,7 +49,10 @@ def of_cost(methods: Sequence[str], spent: Floats, quality: Floats, front: Bools
         price = (
             f"at {spent[dear] / spent[cheap]:.3g} times its cost" if spent[cheap] > 0 else "which costs nothing here"
         )
-        text += f". {methods[dear]} gains {quality[dear] - quality[cheap]:.1f} points over {methods[cheap]}, {price}"
+        if dear != cheap:  # otherwise all on the front are equal in both
+            text += (
+                f". {methods[dear]} gains {quality[dear] - quality[cheap]:.1f} points over {methods[cheap]}, {price}"
+            )
     text += ". Differences within the intervals may be chance"
     return f"{text}."
 

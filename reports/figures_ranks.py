@@ -66,7 +66,7 @@ def rank_diagram(found: Sorted, aggregate: Aggregate) -> Figure | None:
             "x": [ranks[first] - overhang, ranks[last] + overhang],
             "y": [0.45 + _LANE * lane] * 2,
             "line": {"color": LINE, "width": 6},
-            "hovertext": f"no difference shown from {plain(names[first])} to {plain(names[last])}",
+            "hovertext": [f"no difference shown from {plain(names[first])} to {plain(names[last])}"] * 2,
             "hovertemplate": "%{hovertext}<extra></extra>",
         }
         for lane, (first, last) in enumerate(groups)

@@ -69,7 +69,7 @@ def _of_objective(
         lines = _shaded(_bare(visualization.plot_parallel_coordinate(shown, **own), 380))
         if (bars := _importances(shown, own)) is not None:
             (told,) = bars["data"]
-            text = conclusions.of_importances(told["y"], told["x"], len(ranked))
+            text = conclusions.of_importances(told["y"], told["x"], min(len(ranked), MOST_TRIALS))
             kinds.append(("importances", "Importance of the parameters", bars, text))
         kinds += [
             ("parallel", "Parallel coordinates", lines, conclusions.of_lines(ranked)),

@@ -130,23 +130,21 @@ def _in_turn(cases: Sequence[GalleryCase]) -> list[GalleryCase]:
 
 
 def chosen_runs(board: Leaderboard) -> list[tuple[str, int, int, str, int]]:
-    """One run (run_id, entry, place, budget, seed) of each method and category, in the order of the gallery.
+    """One run (run_id, entry, place, budget, seed) of each method, category and budget, in the order of the gallery.
 
-    It is the lowest seed that succeeded under the first of the board's budgets that the pair was run with.
-    The first categories of all datasets come first, so that any prefix covers as many datasets as it can.
+    It is the lowest seed that succeeded. The board's first budget comes first, and in each budget the first categories
+    of all datasets, so that any prefix covers as many datasets as it can.
     """
     runs = board.sorted.current
     runs = runs[runs["status"] == "ok"]
     runs = runs.assign(turn=runs["budget"].map({budget: turn for turn, budget in enumerate(board.budgets)}))
-    # the label, not the place: budgets may have image sizes of their own
-    runs = runs.assign(label=[board.categories[place].label for place in runs["place"]])
-    runs = runs.sort_values(["turn", "seed"], kind="stable").drop_duplicates(["entry", "label"])
+    runs = runs.sort_values("seed", kind="stable").drop_duplicates(["budget", "entry", "place"])
     nth: dict[int, int] = {}
     counts: dict[str, int] = {}
     for place in sorted(runs["place"].unique()):
         dataset = board.categories[place].dataset
         nth[place] = counts[dataset] = counts.get(dataset, -1) + 1
-    runs = runs.assign(nth=runs["place"].map(nth)).sort_values(["nth", "place", "entry"], kind="stable")
+    runs = runs.assign(nth=runs["place"].map(nth)).sort_values(["turn", "nth", "place", "entry"], kind="stable")
     names = ["run_id", "entry", "place", "budget", "seed"]
     return [
         (str(run_id), int(entry), int(place), str(budget), int(seed))

@@ -234,6 +234,7 @@ function drawHeadline() {
     ...(published.length ? [el("tbody", {}, ...published)] : []),
   );
   drawPublishedNote();
+  byId("headline-latex").hidden = !packed.latex?.[current()];  // where nothing is compared there is none
   writeAddress();
 }
 

@@ -77,6 +77,7 @@ let written = 0;
 function writeAddress() {
   clearTimeout(written);
   written = setTimeout(() => {  // browsers refuse an address that changes with every key
+    if (!root.dataset.ready) return writeAddress();  // until then the lists do not have what the address chose
     const fragment = address();
     history.replaceState(null, "", fragment ? `#${fragment}` : `${location.pathname}${location.search}`);
   }, 150);

@@ -26,7 +26,7 @@ function drawImageRoc() {
   const figure = own[chooseRoc(placesHere(Object.keys(own)), [])];
   byId("roc-conclusion").textContent = figure?.conclusion ?? "";
   byId("roc-caption").textContent = `${ROC_CAPTION}${leftOut ? ` The page has no room for the curves of ${plural(leftOut, "category", "categories")} more.` : ""}`;
-  plot("roc", withoutHidden("lines", figure), "No run stored scores of test images here.");
+  plot("roc", withoutHidden("lines", figure), leftOut ? "The page has no curves here: for want of room, or of stored scores." : "No run stored scores of test images here.");
 }
 
 // Curves of pixels: those of a dataset's categories may lie beside the page.
@@ -60,7 +60,7 @@ function placesOf(datasets) {
 }
 
 function curveFigure({ x, layout, chance }, { lines }) {
-  const data = lines.map(({ entry, y }) => ({ ...packed.pixel_curves.styles[entry], meta: { entry }, x, y }));
+  const data = lines.map(({ entry, y }) => ({ ...packed.pixel_curves.styles[entry], x, y }));
   return lines.length ? { data: chance ? [...data, chance] : data, layout } : null;
 }
 

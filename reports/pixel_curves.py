@@ -197,7 +197,8 @@ def _style(board: Leaderboard, entry: int) -> Figure:
         "type": "scatter",
         "mode": "lines",
         "name": plain(label, 40),
-        "hovertemplate": f"{plain(label)}<br>%{{y:.1%}} at a false positive rate of %{{x:.3~f}}<extra></extra>",
+        "meta": {"entry": entry, "label": plain(label)},
+        "hovertemplate": "%{meta.label}<br>%{y:.1%} at a false positive rate of %{x:.3~f}<extra></extra>",
         "line": {"color": colour_of(entry), "dash": dash_of(entry)},
     }
 

@@ -74,7 +74,7 @@ def build_rocs(board: Leaderboard, images: pd.DataFrame) -> RocCurves:
         elif traces:
             found.figures.setdefault(str(budget), {})[int(str(place))] = {
                 "conclusion": conclusions.of_rocs(
-                    [_height(trace) for trace in traces],
+                    [trace["meta"]["found"] for trace in traces],
                     [board.entries[trace["meta"]["entry"]].label for trace in traces],
                     rate=TOLD_AT,
                     n_anomalous=traces[0]["meta"]["n_anomalous"],
@@ -97,17 +97,24 @@ def _trace(
         "type": "scatter",
         "mode": "lines",
         "name": plain(name, 40),
-        "meta": {"entry": entry, "n_anomalous": int(true[-1])},
+        "meta": {
+            "entry": entry,
+            "label": plain(name),
+            "n_anomalous": int(true[-1]),
+            "found": found_share(labels, scores, TOLD_AT),
+        },
         "x": (false / false[-1]).round(5).tolist(),
         "y": (true / true[-1]).round(5).tolist(),
-        "hovertemplate": f"{plain(name)}<br>%{{y:.1%}} found at %{{x:.1%}} false alarms<extra></extra>",
+        "hovertemplate": "%{meta.label}<br>%{y:.1%} found at %{x:.1%} false alarms<extra></extra>",
         "line": {"color": colour_of(entry), "dash": dash_of(entry)},
     }
 
 
-def _height(trace: Figure) -> float:
-    """The share of anomalous images that is found at the rate TOLD_AT; between two corners, at the one before."""
-    return float(trace["y"][np.searchsorted(trace["x"], TOLD_AT, side="right") - 1])
+def found_share(labels: NDArray[np.int64], scores: NDArray[np.float64], rate: float) -> float:
+    """The share of anomalous images above the lowest threshold that at most ``rate`` < 1 of the normal ones exceed."""
+    normal = np.sort(scores[labels == 0])[::-1]
+    allowed = int(rate * len(normal) + 1e-9)  # 0.05 of 60 images are 3
+    return float((scores[labels == 1] > normal[allowed]).mean())
 
 
 CHANCE: Figure = {

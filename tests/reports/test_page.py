@@ -390,13 +390,13 @@ def test_gallery_keeps_to_its_budget_and_counts_what_it_leaves_out(store: Result
     assert "are left out" in Document(render(board, view, SideFiles())).text
 
 
-def test_gallery_keeps_categories_that_differ_in_size_alone(store: ResultStore, make_result: Make) -> None:
+def test_gallery_has_each_budget_with_categories_that_differ_in_size_alone(store: ResultStore, make_result: Make) -> None:
     store.append(make_result(method="a", budget="smoke", image_size=64))
     store.append(make_result(method="a", budget="full", image_size=128))
     store.append(make_result(method="b", budget="full", image_size=128))
     view = build_gallery(board_of(store), store.gallery)
     rows = view.datasets["phantom"]["phantom/texture"]
-    assert sorted((row.method, row.budget) for row in rows) == [("a", "full"), ("b", "full")]
+    assert sorted((row.method, row.budget) for row in rows) == [("a", "full"), ("a", "smoke"), ("b", "full")]
 
 
 def test_images_that_methods_share_are_kept_once(store: ResultStore, make_result: Make) -> None:

@@ -131,8 +131,9 @@ def test_images_and_coverage_follow_the_filters_and_count_what_they_hide(store: 
         choose(driver, "modality", "medical")
         assert driver.execute_script(visible, "#images .cases") == ["ct"] * 3
         assert set(driver.execute_script(visible, "#coverage [data-dataset]")) == {"ct"}
-        assert "the other 6 are not shown" in driver.find_element(By.ID, "images-scope").text
+        assert "the other 9 are not shown" in driver.find_element(By.ID, "images-scope").text
         choose(driver, "budget", "full")
+        assert driver.execute_script(visible, "#images .cases") == ["ct"]
         assert driver.execute_script(visible, "#coverage .failure") == []
         assert "None of" in driver.find_element(By.ID, "coverage-scope").text
         choose(driver, "budget", "smoke")

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from adbench.reports import roc
 from adbench.reports.leaderboard import Leaderboard, build_leaderboard
-from adbench.reports.roc import build_rocs, roc_corners
+from adbench.reports.roc import build_rocs, found_share, roc_corners
 from adbench.reports.schema import ImageScores, RunResult
 from adbench.reports.store import ResultStore
 
@@ -32,6 +32,14 @@ def test_corners_are_those_of_scikit_learn(images: list[tuple[bool, int]]) -> No
     kept = set(zip((false / false[-1]).round(9), (true / true[-1]).round(9), strict=True))
     assert kept <= set(zip(fpr.round(9), tpr.round(9), strict=True))
     assert (false[0], true[0], false[-1], true[-1]) == (0, 0, (labels == 0).sum(), labels.sum())
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=2, max_size=60), st.sampled_from([0.0, 0.05, 0.5]))
+def test_the_share_that_is_found_is_that_of_scikit_learn(images: list[tuple[bool, int]], rate: float) -> None:
+    labels = np.array([0, 1, *(int(label) for label, _ in images)])
+    scores = np.array([3.0, 4.0, *(float(score) for _, score in images)])
+    fpr, tpr, _ = roc_curve(labels, scores, drop_intermediate=False)
+    assert found_share(labels, scores, rate) == pytest.approx(tpr[fpr <= rate + 1e-9].max())
 
 
 def test_many_images_are_thinned_within_the_resolution() -> None:
