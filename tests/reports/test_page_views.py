@@ -24,7 +24,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from adbench.reports import page as page_module
 from adbench.reports import run_table
 from adbench.reports.page import render_page
-from adbench.reports.schema import PublishedValue, RunResult, SuitePlan
+from adbench.reports.schema import PlannedCell, PublishedValue, RunResult, SuitePlan
 from adbench.reports.store import ResultStore
 
 pytestmark = BROWSER_TEST
@@ -139,6 +139,20 @@ def test_images_and_coverage_follow_the_filters_and_count_what_they_hide(store: 
         choose(driver, "budget", "smoke")
         choose(driver, "modality", "")
         assert driver.execute_script(visible, "#images .cases") == rows
+        assert driver.get_log("browser") == []
+
+
+def test_what_is_planned_for_a_budget_without_runs_is_shown(tmp_path: Path, make_result: Make) -> None:
+    store = ResultStore(tmp_path / "out")
+    store.prepare()
+    store.append(make_result())
+    place = {"method": "padim", "dataset": "phantom", "category": "texture", "seed": 0}
+    cells = tuple(PlannedCell(run_id=f"never {budget}", budget=budget, **place) for budget in ("smoke", "full"))
+    store.write_plan(SuitePlan(name="q", title="Q", rank_by="image_auroc", cells=cells))
+    with opened(render_page(store), tmp_path) as driver:
+        entries = [one.text for one in driver.find_elements(By.CSS_SELECTOR, "#coverage .remarks li")]
+        assert [f"padim {budget}: planned" in " ".join(entries) for budget in ("smoke", "full")] == [True, True]
+        assert "1 of 1 entries below" in driver.find_element(By.ID, "coverage-scope").text
         assert driver.get_log("browser") == []
 
 
