@@ -132,8 +132,8 @@ def _in_turn(cases: Sequence[GalleryCase]) -> list[GalleryCase]:
 def chosen_runs(board: Leaderboard) -> list[tuple[str, int, int, str, int]]:
     """One run (run_id, entry, place, budget, seed) of each method, category and budget, in the order of the gallery.
 
-    It is the lowest seed that succeeded. The board's first budget comes first, and in each budget the first categories
-    of all datasets, so that any prefix covers as many datasets as it can.
+    It is the lowest seed that succeeded. The board's first budget comes first, and in each budget the first
+    categories of all datasets, so that any prefix covers as many datasets as it can.
     """
     runs = board.sorted.current
     runs = runs[runs["status"] == "ok"]

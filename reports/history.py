@@ -111,9 +111,7 @@ def histories(stores: Sequence[ResultStore], metric: str = DEFAULT_RANK_BY) -> l
     for store in stores:
         for label, budget, one in _versions(store):
             versions.setdefault((label, budget), []).append(one)
-    return [
-        _history(label, budget, metric, own) for (label, budget), own in sorted(versions.items()) if len(own) > 1
-    ]
+    return [_history(label, budget, metric, own) for (label, budget), own in sorted(versions.items()) if len(own) > 1]
 
 
 def _versions(store: ResultStore) -> list[tuple[str, str, _Version]]:

@@ -111,7 +111,7 @@ def _trace(
 
 
 def found_share(labels: NDArray[np.int64], scores: NDArray[np.float64], rate: float) -> float:
-    """The share of anomalous images above the lowest threshold that at most ``rate`` < 1 of the normal ones exceed."""
+    """The share of anomalous images above the lowest threshold that at most ``rate`` < 1 of normal ones exceed."""
     normal = np.sort(scores[labels == 0])[::-1]
     allowed = int(rate * len(normal) + 1e-9)  # 0.05 of 60 images are 3
     return float((scores[labels == 1] > normal[allowed]).mean())

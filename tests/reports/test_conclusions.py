@@ -50,7 +50,9 @@ def test_what_is_worth_its_cost() -> None:
     assert cost([1, 10], [90, 70]).startswith("No method is better than m0, and none costs less. ")
     assert "which costs nothing here" in cost([0, 10], [70, 90])
     assert cost([1, 10], [70, 90]).startswith("No method is beaten by one that costs no more. m1 gains")
-    assert "gains" not in cost([0, 0, 5], [90, 90, 90]) and "Worth their cost are m0 and m1" in cost([0, 0, 5], [90] * 3)
+    assert "gains" not in cost([0, 0, 5], [90, 90, 90]) and "Worth their cost are m0 and m1" in cost(
+        [0, 0, 5], [90] * 3
+    )
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9)), min_size=2, max_size=3))

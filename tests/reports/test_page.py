@@ -390,7 +390,9 @@ def test_gallery_keeps_to_its_budget_and_counts_what_it_leaves_out(store: Result
     assert "are left out" in Document(render(board, view, SideFiles())).text
 
 
-def test_gallery_has_each_budget_with_categories_that_differ_in_size_alone(store: ResultStore, make_result: Make) -> None:
+def test_gallery_has_each_budget_with_categories_that_differ_in_size_alone(
+    store: ResultStore, make_result: Make
+) -> None:
     store.append(make_result(method="a", budget="smoke", image_size=64))
     store.append(make_result(method="a", budget="full", image_size=128))
     store.append(make_result(method="b", budget="full", image_size=128))

@@ -166,7 +166,9 @@ def test_a_figure_of_a_search_is_printed_alone(driver: Any) -> None:
     button = driver.find_element(By.CSS_SELECTOR, "#sweep-figure-0 .modebar-btn[data-title^='Print']")
     driver.execute_script("arguments[0].dispatchEvent(new MouseEvent('click', { bubbles: true }))", button)
     driver.execute_script("""
-        addEventListener("beforeprint", () => { window.alone = document.querySelector(".alone .main-svg")?.checkVisibility(); });
+        addEventListener("beforeprint", () => {
+          window.alone = document.querySelector(".alone .main-svg")?.checkVisibility();
+        });
     """)
     driver.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})
     assert driver.execute_script("return window.alone")

@@ -146,7 +146,7 @@ def test_what_is_planned_for_a_budget_without_runs_is_shown(tmp_path: Path, make
     store = ResultStore(tmp_path / "out")
     store.prepare()
     store.append(make_result())
-    place = {"method": "padim", "dataset": "phantom", "category": "texture", "seed": 0}
+    place: dict[str, Any] = {"method": "padim", "dataset": "phantom", "category": "texture", "seed": 0}
     cells = tuple(PlannedCell(run_id=f"never {budget}", budget=budget, **place) for budget in ("smoke", "full"))
     store.write_plan(SuitePlan(name="q", title="Q", rank_by="image_auroc", cells=cells))
     with opened(render_page(store), tmp_path) as driver:
@@ -197,7 +197,7 @@ def test_the_card_of_a_run_beside_the_page_is_that_which_is_wanted_last(
     store: ResultStore, crowded: Path, tmp_path: Path
 ) -> None:
     runs = store.runs()
-    oldest = runs.loc[runs["finished_at"].idxmin(), "run_id"]
+    oldest = runs.sort_values("finished_at")["run_id"].iloc[0]
     with opened(crowded, tmp_path, fragment=f"#run={oldest}") as driver:
         card = driver.find_element(By.ID, "card")
         WebDriverWait(driver, 20).until(lambda _: "The command that repeats it" in card.text)
@@ -205,9 +205,7 @@ def test_the_card_of_a_run_beside_the_page_is_that_which_is_wanted_last(
     with opened(crowded, tmp_path, fragment=f"#run={oldest}") as driver:
         driver.execute_script("document.getElementById('card').close()")
         driver.find_element(By.ID, "run-every").click()
-        WebDriverWait(driver, 20).until(
-            lambda one: "not loaded" not in one.find_element(By.ID, "run-count").text
-        )
+        WebDriverWait(driver, 20).until(lambda one: "not loaded" not in one.find_element(By.ID, "run-count").text)
         assert not driver.find_element(By.ID, "card").is_displayed()
         assert "run=" not in fragment(driver).replace("run-", "")
         assert driver.get_log("browser") == []

@@ -34,7 +34,9 @@ def test_corners_are_those_of_scikit_learn(images: list[tuple[bool, int]]) -> No
     assert (false[0], true[0], false[-1], true[-1]) == (0, 0, (labels == 0).sum(), labels.sum())
 
 
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=2, max_size=60), st.sampled_from([0.0, 0.05, 0.5]))
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=2, max_size=60), st.sampled_from([0.0, 0.05, 0.5])
+)
 def test_the_share_that_is_found_is_that_of_scikit_learn(images: list[tuple[bool, int]], rate: float) -> None:
     labels = np.array([0, 1, *(int(label) for label, _ in images)])
     scores = np.array([3.0, 4.0, *(float(score) for _, score in images)])
