@@ -180,7 +180,14 @@ def test_watch_renders_what_finishes_until_interrupted(
         return found and json.loads(found.group(1))
 
     command = [sys.executable, "-m", "adbench.orchestrator.cli", "report", "--watch", f"out={out}"]
-    watcher = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ)
+    watcher = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore it
+    )
     try:
         wait_for(lambda: stamp() is not None)
         first = stamp()
