@@ -8,6 +8,7 @@ from pathlib import Path
 from adbench.datasets.errors import RequestError, unknown_name
 from adbench.orchestrator.keys import plain_keys, results_folder
 from adbench.reports import watched
+from adbench.reports.errors import StoreError
 from adbench.reports.files import LocalFolder
 from adbench.reports.page import render_page
 from adbench.reports.store import ResultStore
@@ -55,13 +56,21 @@ def watch(arguments: Sequence[str], show: Callable[[Path], None], tell: Callable
                 page = render_page(store, keys.get("suite"), watched=True)
                 show(page)
             else:
-                render_page(store, keys.get("suite"), watched=True)
-                tell(f"rendered again at {datetime.now():%H:%M:%S}")
+                tell(_rendered_again(store, keys.get("suite")))
             time.sleep(max(POLL_SECONDS, time.monotonic() - began))
             while _stamps(store.folder) == seen:
                 time.sleep(POLL_SECONDS)
     finally:
         watched.announce(store.folder, None)
+
+
+def _rendered_again(store: ResultStore, suite: str | None) -> str:
+    """How that went. What cannot be read now, amid another's work, may be readable when the next run ends."""
+    try:
+        render_page(store, suite, watched=True)
+    except StoreError as error:
+        return f"not rendered at {datetime.now():%H:%M:%S}: {error}"
+    return f"rendered again at {datetime.now():%H:%M:%S}"
 
 
 def _stamps(folder: LocalFolder) -> tuple[int, ...]:

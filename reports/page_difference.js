@@ -68,7 +68,8 @@ function onTheseImages(found, aggregate, names) {
   const rank = (place) => aggregate.estimates[found.entries[place]].rank;
   const best = names.filter((_, place) => rank(place) === rank(0));
   const ranking = best.length > 1 ? `${listed(best)} share the best average rank` : `${names[0]} has the best average rank`;
-  return `${where} ${ranking}. ${best.length > 1 ? names[0] : "It"} ${parts.join("; it ")}.${ending}`;
+  const cut = names.length > paired(found) ? ` Told of are the first ${paired(found)} by rank.` : "";
+  return `${where} ${ranking}. ${best.length > 1 ? names[0] : "It"} ${parts.join("; it ")}.${ending}${cut}`;
 }
 
 function onOtherCategories(found, aggregate, names) {

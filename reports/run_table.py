@@ -51,7 +51,7 @@ def run_choices(board: Leaderboard) -> dict[str, list[Any]]:
     return {**values, "category": sorted(labels)}
 
 
-def plain(value: Any) -> Any:
+def json_value(value: Any) -> Any:
     """A table's value as JSON: null where undefined."""
     if value is None or value is pd.NaT or value is pd.NA:
         return None
@@ -83,4 +83,4 @@ def _ordered(board: Leaderboard) -> pd.DataFrame:
 
 
 def _columns(runs: pd.DataFrame) -> Mapping[str, list[Any]]:
-    return {str(name): [plain(value) for value in runs[name].astype(object)] for name in runs.columns}
+    return {str(name): [json_value(value) for value in runs[name].astype(object)] for name in runs.columns}

@@ -192,6 +192,12 @@ def test_watch_renders_what_finishes_until_interrupted(
         wait_for(lambda: stamp() is not None)
         first = stamp()
         assert f'data-rendered="{first}"' in (out / "report" / "index.html").read_text()
+        unreadable = out / "runs" / "half-copied.parquet"
+        unreadable.write_bytes(b"PAR1")
+        assert watcher.stdout is not None
+        told = next(line for line in watcher.stdout if "rendered" in line)
+        assert told.startswith("not rendered") and unreadable.name in told
+        unreadable.unlink()
         ResultStore(out).append(make_result(method="latecomer", metrics={"image_auroc": 0.7}))
         wait_for(lambda: stamp() != first)
         assert "latecomer" in (out / "report" / "index.html").read_text()

@@ -21,8 +21,7 @@ from browsing import (
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from adbench.reports import page as page_module
-from adbench.reports import run_table
+from adbench.reports import page_views, run_table
 from adbench.reports.page import render_page
 from adbench.reports.schema import PlannedCell, PublishedValue, RunResult, SuitePlan
 from adbench.reports.store import ResultStore
@@ -162,7 +161,7 @@ def crowded(store: ResultStore, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(run_table, "MOST_BYTES", 3000)
     monkeypatch.setattr(run_table, "FIRST_BYTES", 2500)
     monkeypatch.setattr(run_table, "PART_BYTES", 2500)
-    monkeypatch.setattr(page_module, "MOST_VIEW_BYTES", 1000)
+    monkeypatch.setattr(page_views, "MOST_VIEW_BYTES", 1000)
     return render_page(store)
 
 

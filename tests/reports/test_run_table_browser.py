@@ -13,8 +13,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 from selenium_axe_python.axe import Axe
 
-from adbench.reports import page as page_module
-from adbench.reports import run_table
+from adbench.reports import page_views, run_table
 from adbench.reports.page import render_page
 from adbench.reports.schema import RunResult
 from adbench.reports.store import ResultStore
@@ -193,7 +192,7 @@ def test_rows_beside_the_page_are_said_and_loaded_and_all_are_downloaded(
     monkeypatch.setattr(run_table, "MOST_BYTES", 3000)
     monkeypatch.setattr(run_table, "FIRST_BYTES", 2500)
     monkeypatch.setattr(run_table, "PART_BYTES", 2500)
-    monkeypatch.setattr(page_module, "MOST_VIEW_BYTES", 1000)
+    monkeypatch.setattr(page_views, "MOST_VIEW_BYTES", 1000)
     with opened(render_page(store), tmp_path) as driver:
         show_runs(driver)
         assert "are not loaded" in count(driver)

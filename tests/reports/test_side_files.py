@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pyarrow import fs as pafs
 
-from adbench.reports import page, run_table
+from adbench.reports import page_views, run_table
 from adbench.reports.page import render_page
 from adbench.reports.schema import RunResult
 from adbench.reports.store import ResultStore
@@ -62,7 +62,7 @@ def crowded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_table, "MOST_BYTES", 3000)
     monkeypatch.setattr(run_table, "FIRST_BYTES", 2500)
     monkeypatch.setattr(run_table, "PART_BYTES", 2500)
-    monkeypatch.setattr(page, "MOST_VIEW_BYTES", 1000)
+    monkeypatch.setattr(page_views, "MOST_VIEW_BYTES", 1000)
 
 
 def test_page_that_holds_everything_has_no_files_and_allows_none(store: ResultStore) -> None:
@@ -106,9 +106,9 @@ def test_figures_of_the_metric_shown_first_are_in_the_page_and_the_others_beside
 ) -> None:
     path = render_page(store)
     own = packed(path.read_text(encoding="utf-8"))
-    monkeypatch.setattr(page, "MOST_VIEW_BYTES", 10**6)
+    monkeypatch.setattr(page_views, "MOST_VIEW_BYTES", 10**6)
     whole = packed(render_page(store).read_text(encoding="utf-8"))
-    monkeypatch.setattr(page, "MOST_VIEW_BYTES", 1000)
+    monkeypatch.setattr(page_views, "MOST_VIEW_BYTES", 1000)
     path = render_page(store)
     first = {"smoke image_auroc": own}
     others = {name: part(path.parent, file) for name, file in own["views"].items()}
