@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 from pyarrow import fs as pafs
 
-from adbench.reports import page, run_table
+from adbench.reports import page, page_views, run_table
 from adbench.reports.gallery import COLOUR_MAP, build_gallery, colour
 from adbench.reports.leaderboard import Leaderboard, build_leaderboard
 from adbench.reports.page import render, render_page
@@ -322,7 +322,7 @@ def test_too_many_runs_keep_the_newest_and_say_so(
 def test_packed_comparisons_hold_each_pair_of_the_best_once(
     store: ResultStore, make_result: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(page, "MOST_PAIRED", 3)
+    monkeypatch.setattr(page_views, "MOST_PAIRED", 3)
     for method, value in (("a", 0.5), ("b", 0.7), ("c", 0.9), ("d", 0.6)):
         for seed in range(3):
             metrics = {"pixel_ap": value + 0.01 * seed**2, "image_fpr95": value}
