@@ -16,7 +16,7 @@ from adbench.reports.store import RUN_ID, ResultStore
 from adbench.reports.studies import JOURNAL
 from adbench.reports.taking import Taken, maps_of, take
 
-MOST_RUNS = 10_000  # that are copied at once, and
+MOST_RUNS = 20_000  # that are copied at once, and
 MOST_BYTES = 2**31  # of their maps: others wait for the folder meanwhile, and an interruption loses as much
 
 _Item = TypeVar("_Item")

@@ -309,7 +309,7 @@ class ResultStore:
             compaction.finish(self._folder, table)
 
     def _sweep(self) -> None:
-        for folder in (*SCHEMAS, "maps", "splits", "suites", "sweeps"):
+        for folder in (".", *SCHEMAS, "maps", "splits", "suites", "sweeps"):
             for name in self._folder.names(folder):
                 if name.startswith(".") and name.endswith(TEMPORARY):
                     self._folder.delete(f"{folder}/{name}")

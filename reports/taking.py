@@ -52,7 +52,7 @@ def take(source: ResultStore, target: ResultStore, wanted: Mapping[str, str], ma
         failed = [run_id for run_id in new if wanted[run_id] != "ok"]
         better = [run_id for run_id in row_of if wanted[run_id] == "ok" and there.get(run_id) == "failed"]
         _take_maps(source.folder, folder, [*together, *failed, *better], maps)
-        tables["runs"] = tables["runs"].take(list(row_of.values()))
+        tables["runs"] = tables["runs"].take(pa.array(row_of.values(), pa.int64()))
         if together:
             _clear(folder, together)
             target.add({name: _of(rows, together) for name, rows in tables.items()})
@@ -101,4 +101,5 @@ def _by_run(rows: pa.Table) -> dict[str, pa.Table]:
     run_ids = rows["run_id"].to_numpy()
     order = np.argsort(run_ids, kind="stable")
     names, starts = np.unique(run_ids[order], return_index=True)
-    return {str(name): rows.take(part) for name, part in zip(names, np.split(order, starts[1:]), strict=True)}
+    parts = np.split(order, starts)[1:]
+    return {str(name): rows.take(part) for name, part in zip(names, parts, strict=True)}
