@@ -1,4 +1,4 @@
-"""The commands around recorded results: the page, tables for papers, comparisons, and the index of pages."""
+"""The commands around recorded results: the page, tables for papers, comparisons, the index of pages, merging."""
 
 import sys
 import webbrowser
@@ -137,4 +137,23 @@ def index(words: tuple[str, ...], to: Path | None, open_page: bool) -> int | Non
     return 0
 
 
-REPORT_COMMANDS = (report, export, compare, index)
+@click.command(short_help="The results folders of several machines into one.")
+@click.argument("sources", nargs=-1, required=True, metavar="SRC...")
+@click.argument("destination", metavar="DST")
+@guarded
+def merge(sources: tuple[str, ...], destination: str) -> int | None:
+    """Copy into the results folder DST, which may be new, what it lacks of each SRC, then render the leaderboard.
+
+    All are folders or URLs (s3://, gs://). A run that is ok in several is taken from DST, else from the first SRC; an
+    ok run takes the place of a failed one. Each SRC is only read: even one in which a run is at work, of which comes
+    what has ended. The same command completes an interrupted merge.
+
+    Exit codes: 0 all is merged; 1 it ended early (disk full); 2 the request is wrong; 130 interrupted.
+    """
+    from adbench.orchestrator.merge import merge as merging
+
+    echo(f"leaderboard: {merging(sources, destination, echo)}")
+    return 0
+
+
+REPORT_COMMANDS = (report, export, compare, index, merge)

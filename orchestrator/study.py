@@ -1,16 +1,19 @@
 """A search's Optuna study: kept in the results folder, continued after any death of the driver."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import optuna
+from filelock import FileLock, Timeout
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from adbench.datasets.errors import RequestError
 from adbench.orchestrator.search_space import Space, grid
 
 Sampler = Literal["tpe", "random", "cmaes", "grid", "nsgaii"]
@@ -26,6 +29,26 @@ def open_storage(journal: Path) -> JournalStorage:
     """The storage in the file, which may be new."""
     journal.parent.mkdir(parents=True, exist_ok=True)
     return JournalStorage(JournalFileBackend(str(journal)))
+
+
+@contextmanager
+def alone(journal: Path, otherwise: str) -> Iterator[None]:
+    """Keep other sweeps out of the folder: they would take our running trials for those of a driver that died.
+
+    RequestError if one is at work there, with waiting for it as the remedy, or ``otherwise``.
+    """
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(journal.with_suffix(".lock"), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise RequestError(
+            f"another sweep is at work in {journal.parent.parent}", remedy=f"wait for it, or {otherwise}"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def drop_torn_line(journal: Path) -> None:

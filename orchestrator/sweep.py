@@ -6,13 +6,12 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock, Timeout
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
@@ -37,6 +36,7 @@ from adbench.orchestrator.run import (
 from adbench.orchestrator.search import Search, first_settings, recorded_figures, searches, tuned_cells
 from adbench.orchestrator.search_space import decoded
 from adbench.orchestrator.study import (
+    alone,
     best,
     drop_torn_line,
     ended,
@@ -87,7 +87,7 @@ def execute_sweep(plan: Plan, fixed: Mapping[str, Sequence[Any]], options: RunOp
     _keep_cards(plan, store)
     write_splits(plan, list(plan.cells), store)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with guarded(request.out), _alone(journal_path(request.out)):
+    with guarded(request.out), alone(journal_path(request.out), "give this one a folder of its own with out="):
         drop_torn_line(journal_path(request.out))
         storage = open_storage(journal_path(request.out))
         ledger = _Ledger(store, storage, todo, missing_datasets(plan))
@@ -123,24 +123,6 @@ def _keep_cards(plan: Plan, store: ResultStore) -> None:
     cards = {(card.kind, card.name): card for card in (*kept.cards, *new.cards)}
     cards |= {(card.kind, card.name): card for card in kept.cards if card.kind == "dataset"}
     store.write_plan(replace(kept, cards=tuple(cards.values())))
-
-
-@contextlib.contextmanager
-def _alone(journal: Path) -> Iterator[None]:
-    """Keep other sweeps out of the folder: they would take our running trials for those of a driver that died."""
-    journal.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(journal.with_suffix(".lock"), timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise RequestError(
-            f"another sweep is at work in {journal.parent.parent}",
-            remedy="wait for it, or give this one a folder of its own with out=",
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _most_cells(search: Search, storage: BaseStorage) -> int:

@@ -56,8 +56,12 @@ class Folder:
 
     def names(self, folder: str) -> set[str]:
         """Names of the files directly in ``folder``, hidden ones included; none if it does not exist."""
+        return set(self.sizes(folder))
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """The same names, each with the file's size in bytes."""
         selector = pafs.FileSelector(self.path(folder), allow_not_found=True)
-        return {info.base_name for info in self.filesystem.get_file_info(selector) if info.is_file}
+        return {info.base_name: info.size for info in self.filesystem.get_file_info(selector) if info.is_file}
 
     def exists(self, name: str) -> bool:
         """Whether the file is there."""
@@ -76,6 +80,10 @@ class Folder:
     def copy(self, old: str, new: str) -> None:
         """Give a file's content a second name, as ``write`` would. Raises FileNotFoundError."""
         self.filesystem.copy_file(self.path(old), self.path(new))
+
+    def take(self, source: "Folder", name: str) -> None:
+        """Copy a file of another results folder, as ``write`` would; ``sync`` its folder after the last one."""
+        pafs.copy_files(source.path(name), self.path(name), source.filesystem, self.filesystem)
 
     def rename(self, old: str, new: str) -> None:
         """Move a file over another."""
@@ -141,20 +149,25 @@ class LocalFolder(Folder):
 
     def copy(self, old: str, new: str) -> None:
         """A hard link where there are such, as it takes no room; safe, for files are replaced and never changed."""
-        path = self.local / new
-        temporary = path.with_name(f".{uuid.uuid4().hex}{TEMPORARY}")
-        try:
+        self._link(self.local / old, self.local / new)
+        self.sync(str((self.local / new).parent.relative_to(self.local)))
+
+    def take(self, source: Folder, name: str) -> None:
+        path = self.local / name
+        if isinstance(source, LocalFolder):
+            self._link(source.local / name, path)
+            return
+        with _replacing(path) as temporary:
+            pafs.copy_files(source.path(name), temporary.as_posix(), source.filesystem, self.filesystem)
+            _sync(temporary, os.O_RDWR)
+
+    def _link(self, old: Path, new: Path) -> None:
+        with _replacing(new) as temporary:
             try:
-                os.link(self.local / old, temporary)
+                os.link(old, temporary)
             except OSError:
-                shutil.copyfile(self.local / old, temporary)
+                shutil.copyfile(old, temporary)
                 _sync(temporary, os.O_RDWR)
-            temporary.replace(path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
-        temporary.unlink(missing_ok=True)  # still there if both were links to one file already
-        self.sync(str(path.parent.relative_to(self.local)))
 
     def rename(self, old: str, new: str) -> None:
         (self.local / old).replace(self.local / new)
@@ -186,6 +199,17 @@ class LocalFolder(Folder):
                 f"Another process has held {str(path)!r} for over {LOCK_SECONDS:.0f} s.",
                 "End that process if it hangs, then run the same command again: it resumes.",
             ) from error
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A hidden name in the same folder; what the block puts there takes the place of ``path``."""
+    temporary = path.with_name(f".{uuid.uuid4().hex}{TEMPORARY}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)  # also there if both were links to one file already
 
 
 def _sync(path: Path, flags: int) -> None:

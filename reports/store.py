@@ -3,7 +3,8 @@
 import io
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -15,7 +16,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
-from adbench.reports import compaction, encoding
+from adbench.reports import bulk, compaction, encoding
 from adbench.reports.errors import StoreError
 from adbench.reports.files import TEMPORARY, Folder, LocalFolder, open_folder
 from adbench.reports.schema import (
@@ -48,6 +49,7 @@ READ_PAUSE_SECONDS = 0.05
 _GALLERY = ".npz"
 _TRAINING_MAPS = "-training.npz"
 _MAPS: dict[EvalSplit, str] = {"val": "-val.npz", "test": "-test.npz"}
+MAPS_ENDINGS = (_GALLERY, _TRAINING_MAPS, *_MAPS.values())
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 
 
@@ -130,14 +132,14 @@ class ResultStore:
         """
         run_id = record.run_id
         contents: dict[str, bytes | _Copy | None] = {
-            f"{table}/{run_id}.parquet": encoding.renamed_bytes(self._rows_of_run(table, source), run_id)
+            f"{table}/{run_id}.parquet": encoding.renamed_bytes(self.rows(table, [source]), run_id)
             for table in SCHEMAS
             if table != "runs"
         }
         if curves is not None:
             contents[f"curves/{run_id}.parquet"] = encoding.curves_bytes(run_id, curves)
         with self._folder.explained("read the results folder"):
-            for ending in (_GALLERY, _TRAINING_MAPS, *_MAPS.values()):
+            for ending in MAPS_ENDINGS:
                 kept = f"maps/{source}{ending}"
                 contents[f"maps/{run_id}{ending}"] = _Copy(kept) if self._folder.exists(kept) else None
         return self._record(record, contents)
@@ -166,6 +168,20 @@ class ResultStore:
         the table was kept have none."""
         return self._rows_of_runs("curves", run_ids, columns)
 
+    def rows(self, table: str, run_ids: Collection[str]) -> pa.Table:
+        """What a table holds of the runs ``run_ids``, recorded or not; a run's rows in their order."""
+        return self._rows(table, run_ids, None, pads.field("run_id").isin(list(run_ids)))
+
+    def statuses(self) -> dict[str, str]:
+        """The status of every recorded run by its run_id; of a run that is there twice, ok if one of them is."""
+        table = self._read("runs", ["run_id", "status"]).sort_by("status")
+        return dict(zip(table["run_id"].to_pylist(), table["status"].to_pylist(), strict=True))
+
+    def verify(self) -> None:
+        """Raise StoreError if a file of a table is no whole Parquet file."""
+        for table in SCHEMAS:
+            self._read(table, [])
+
     def done(self) -> set[str]:
         """The run_ids that need no further run: those with status ok."""
         table = self._read("runs", ["run_id", "status"], pads.field("status") == "ok")
@@ -173,7 +189,7 @@ class ResultStore:
 
     def scores(self, run_id: str) -> dict[EvalSplit, ImageScores]:
         """The images of one recorded run as they were appended, by split; a split without images is empty."""
-        return encoding.load_scores(self._rows_of_run("images", run_id))
+        return encoding.load_scores(self.rows("images", [run_id]))
 
     def gallery(self, run_id: str) -> Gallery | None:
         """The images kept of a run, if any."""
@@ -252,10 +268,21 @@ class ResultStore:
         folder = self._folder
         if not isinstance(folder, LocalFolder):
             return 0
-        with folder.explained("write to the results folder"), folder.lock():
-            self._finish()
+        with self.writing():
             ok = self.done()
             return sum(compaction.compact(folder, name, SCHEMAS[name], ok, threshold) for name in SCHEMAS)
+
+    @contextmanager
+    def writing(self) -> Iterator[Folder]:
+        """The folder, with other writers excluded for the block, and what interrupted ones had begun completed."""
+        with self._folder.explained("write to the results folder"), self._folder.lock():
+            self._finish()
+            yield self._folder
+
+    def add(self, tables: Mapping[str, pa.Table]) -> None:
+        """Within ``writing``, add the rows of ok runs that have none here: all of them, or after a crash none."""
+        bulk.write(self._folder, {name: tables[name] for name in reversed(SCHEMAS)})
+        self._compacted = None
 
     def _record(self, record: RunRecord, contents: Mapping[str, bytes | _Copy | None]) -> bool:
         """Write the files of a run (None: there is none), last its row, unless an ok one is recorded."""
@@ -263,8 +290,7 @@ class ResultStore:
         if not RUN_ID.fullmatch(run_id):
             raise ValueError(f"run_id={run_id!r} is no file name: use letters, digits, '-' and '_'.")
         row = encoding.runs_bytes(record)
-        with self._folder.explained("write to the results folder"), self._folder.lock():
-            self._finish()
+        with self.writing():
             if self._is_ok(run_id):
                 return False
             for name, content in contents.items():
@@ -278,11 +304,12 @@ class ResultStore:
         return True
 
     def _finish(self) -> None:
+        bulk.finish(self._folder)
         for table in SCHEMAS:
             compaction.finish(self._folder, table)
 
     def _sweep(self) -> None:
-        for folder in (*SCHEMAS, "maps", "splits", "suites"):
+        for folder in (".", *SCHEMAS, "maps", "splits", "suites", "sweeps"):
             for name in self._folder.names(folder):
                 if name.startswith(".") and name.endswith(TEMPORARY):
                     self._folder.delete(f"{folder}/{name}")
@@ -316,19 +343,18 @@ class ResultStore:
     ) -> pd.DataFrame:
         recorded = set(self._read("runs", ["run_id"])["run_id"].to_pylist())
         wanted = recorded if run_ids is None else recorded.intersection(run_ids)
-        condition = None if run_ids is None else pads.field("run_id").isin(list(wanted))
-
-        def is_wanted(name: str) -> bool:
-            return compaction.is_compacted(name) or name.removesuffix(compaction.SUFFIX) in wanted
-
-        frame: pd.DataFrame = self._read(table, columns, condition, is_wanted).to_pandas()
+        every = run_ids is None and not bulk.under_way(self._folder)
+        condition = None if every else pads.field("run_id").isin(list(wanted))
+        frame: pd.DataFrame = self._rows(table, wanted, columns, condition).to_pandas()
         return frame
 
-    def _rows_of_run(self, table: str, run_id: str) -> pa.Table:
+    def _rows(
+        self, table: str, run_ids: Collection[str], columns: list[str] | None, condition: pads.Expression | None
+    ) -> pa.Table:
         def is_wanted(name: str) -> bool:
-            return compaction.is_compacted(name) or name.removesuffix(compaction.SUFFIX) == run_id
+            return compaction.is_compacted(name) or name.removesuffix(compaction.SUFFIX) in run_ids
 
-        return self._read(table, None, pads.field("run_id") == run_id, is_wanted)
+        return self._read(table, columns, condition, is_wanted)
 
     def _read(
         self,
@@ -346,7 +372,7 @@ class ResultStore:
                     rows = self._read_files(table, filter(is_wanted, before.names), columns, condition)
                     if compaction.listing(self._folder, table).generation == before.generation:
                         return rows
-                except (FileNotFoundError, pa.ArrowInvalid) as error:
+                except (FileNotFoundError, pa.ArrowInvalid, pa.ArrowTypeError) as error:
                     problem = error
             time.sleep(READ_PAUSE_SECONDS)
         raise StoreError(

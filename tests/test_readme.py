@@ -110,6 +110,8 @@ def test_commands_are_understood(
     result = CliRunner().invoke(main, words)
     if words[0] == "data":
         assert "are published" in result.output and ("\nprepared: " in result.output) == preparing, result.output
+    elif words[0] == "merge":
+        assert "no runs" in result.output
     elif words[0] in ("report", "export", "compare", "index", "simulate") or words[:2] == ["ls", "sweeps"]:
         assert "no results" in result.output
     else:
