@@ -42,11 +42,10 @@ async function loadCurves(budget, dataset, datasets) {
   if (budget === state.budget) drawRoc();
 }
 
-// The view of a category, or why it is not here yet.
-function curvesOf(datasets, place) {
-  const { dataset } = model.categories[place];
+// A view of a dataset, by its place or as the mean of a slice, or why it is not here yet.
+function curvesOf(datasets, dataset, name) {
   const found = datasets[dataset];
-  if (!("file" in found)) return { view: found[place] };
+  if (!("file" in found)) return { view: found[name] };
   if (!found.state) loadCurves(state.budget, dataset, datasets);
   return { notice: found.state === "loading" ? "Loading…" : `This part cannot be shown: ${found.state}` };
 }
@@ -73,9 +72,11 @@ function withoutCurves({ able, kept }) {
 function drawPixelCurve(kind) {
   const datasets = kind.datasets[state.budget] ?? {};
   const mean = kind.slices[current()];
-  const first = mean.lines.length ? [[`mean of ${plural(mean.n_categories, "category", "categories")}`, MEAN]] : [];
+  const first = mean.n_lines ? [[`mean of ${plural(mean.n_categories, "category", "categories")}`, MEAN]] : [];
   const place = chooseRoc(placesOf(datasets), first);
-  const { view, notice } = place === MEAN ? { view: mean } : place !== undefined ? curvesOf(datasets, place) : {};
+  const { view, notice } = place === undefined ? {}
+    : place !== MEAN ? curvesOf(datasets, model.categories[place].dataset, place)
+      : mean.lines ? { view: mean } : curvesOf(datasets, slice().dataset, `mean ${current()}`);
   const lacking = withoutCurves(mean);
   const over = place === MEAN
     ? "Means over categories, of the mean over seeds, in the cells that all compared methods share."

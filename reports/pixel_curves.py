@@ -106,15 +106,25 @@ def build_pixel_curves(board: Leaderboard, read: ReadCurves, beside: SideFiles) 
     kinds = {name: _kind(board, name, runs, table[table["name"] == name]) for name in KINDS}
     if sum(map(_count_lines, kinds.values())) > MOST_LINES:
         for kind in kinds.values():
-            for datasets in kind["datasets"].values():
-                files = {name: {**beside.add(own), "places": list(own)} for name, own in datasets.items()}
-                datasets.update(files)
+            _put_beside(board, kind, beside)
     return {
         "n_points": len(FALSE_POSITIVE_RATES),
         "area_bound": AREA_BOUND,
         "styles": [_style(board, entry) for entry in range(len(board.entries))],
         "kinds": {name: kind for name, kind in kinds.items() if kind["any"]},
     }
+
+
+def _put_beside(board: Leaderboard, kind: dict[str, Any], beside: SideFiles) -> None:
+    """A file for each budget and dataset: its categories by place, and its slices by "mean INDEX"."""
+    means: dict[tuple[str, str], dict[str, Any]] = {}
+    for index, (part, mean) in enumerate(zip(board.slices, kind["slices"], strict=True)):
+        if part.dataset is not None:
+            own = {name: mean.pop(name) for name in ("lines", "conclusion")}
+            means.setdefault((part.budget, part.dataset), {})[f"mean {index}"] = own
+    for budget, datasets in kind["datasets"].items():
+        for name, own in list(datasets.items()):
+            datasets[name] = {**beside.add({**own, **means[budget, name]}), "places": list(own)}
 
 
 def _count_lines(kind: dict[str, Any]) -> int:
@@ -169,7 +179,7 @@ def _mean(
         return int(((runs["budget"] == part.budget) & runs["place"].isin(places)).sum())
 
     view = _view(board, kind, curves, n_categories, shown)
-    return {**view, "n_categories": n_categories, "able": count(able), "kept": count(kept)}
+    return {**view, "n_lines": len(curves), "n_categories": n_categories, "able": count(able), "kept": count(kept)}
 
 
 def _view(
