@@ -3,8 +3,8 @@
 All runs share the rates, so that curves of seeds and categories have a mean, whose area is the mean of their areas.
 A curve only rises. Between two rates it lies in a rectangle that the line between its two points halves, so the area
 under the points is off by no more than half of all these rectangles, whatever the curve does between them. Low rates,
-where the area up to 0.05 is made, therefore lie denser: the areas up to 0.05, 0.3 and 1, divided by that limit, are
-within 0.01 of the exact ones for every curve, and far closer for those that rise bit by bit.
+where the areas up to small limits are made, therefore lie denser: the areas up to 0.01, 0.05, 0.1, 0.3 and 1, divided
+by that limit, are within 0.01 of the exact ones for every curve, and far closer for those that rise bit by bit.
 """
 
 from typing import Final, Literal
@@ -18,11 +18,13 @@ from adbench.benchmark_suites.operating_points import Array, OperatingPoints
 Floats = NDArray[np.float64]
 CurveName = Literal["pixel_roc", "pro", "spro"]
 
-FALSE_POSITIVE_RATES: Final[Floats] = np.array([*range(51), *range(55, 301, 5), *range(320, 1001, 20)]) / 1000
-"""[K]: 101 rates up to 0.3, of which 51 are up to 0.05, and 35 beyond, which only the pixel ROC and sPRO need."""
+_STEPS = (range(0, 100, 2), range(100, 500, 10), range(500, 1000, 20), range(1000, 3000, 50), range(3000, 10001, 200))
+
+FALSE_POSITIVE_RATES: Final[Floats] = np.concatenate(_STEPS) / 10_000
+"""[K]: 156 rates up to 0.3, of which 51 are up to 0.01, and 35 beyond, which only the pixel ROC and sPRO need."""
 
 AREA_BOUND: Final = 0.01
-"""How far the area under the points up to 0.05, 0.3 or 1, divided by that limit, can be from that of the curve."""
+"""How far the area under the points up to one of these limits, divided by it, can be from that of the curve."""
 
 
 class SampledCurve:

@@ -208,7 +208,7 @@ def _style(board: Leaderboard, entry: int) -> Figure:
         "mode": "lines",
         "name": plain(label, 40),
         "meta": {"entry": entry, "label": plain(label)},
-        "hovertemplate": "%{meta.label}<br>%{y:.1%} at a false positive rate of %{x:.3~f}<extra></extra>",
+        "hovertemplate": "%{meta.label}<br>%{y:.1%} at a false positive rate of %{x:.4~f}<extra></extra>",
         "line": {"color": colour_of(entry), "dash": dash_of(entry)},
     }
 
