@@ -12,7 +12,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
@@ -34,6 +33,7 @@ from adbench.reports.side_files import SideFiles, packed
 from adbench.reports.store import ResultStore
 from adbench.reports.sweeps import build_sweeps
 from adbench.reports.table_library import table_library
+from adbench.reports.templates import FOLDER, templates
 from adbench.reports.watched import announce
 
 PAGE = "report/index.html"
@@ -47,7 +47,6 @@ DEFAULT_COLUMNS = (
     "spro_005",
 )
 
-_FOLDER = Path(__file__).parent
 _SCRIPTS = (
     "page_plot.js",
     "page_methods.js",
@@ -137,41 +136,47 @@ def render(
     that need more than the board."""
     runs = pack_runs(board, beside)
     script = _script()
-    return _template().render(
-        board=board,
-        watched=watched,
-        title=_title(board),
-        coverage=build_coverage(board),
-        dataset_of=_dataset_of(board),
-        gallery=gallery,
-        counts=board.sorted.runs["status"].value_counts().to_dict(),
-        newest=board.sorted.runs["finished_at"].max() if len(board.sorted.runs) else None,
-        hardware=sorted(board.sorted.current["hardware"].dropna().unique()),
-        resamples=board.resamples,
-        fewest_seeds=intervals.FEWEST_SEEDS,
-        runs=runs,
-        n_beside=sum(file["count"] for file in runs["files"]),
-        colour_map=", ".join(f"rgb({r} {g} {b})" for r, g, b in COLOUR_MAP[::15].tolist()),
-        model=Markup(packed(_model(board))),
-        tiles=_json(gallery.tiles),
-        packed=Markup(
-            packed(
-                {
-                    "runs": runs,
-                    "table_library": table_library(),
-                    **build_views(board, beside),
-                    "curves": build_curves(board),
-                    "latex": [_latex(board, part) for part in board.slices],
-                    "cards": {f"{one.kind} {one.name}": asdict(one) for plan in board.plans for one in plan.cards},
-                    **(parts or {}),
-                }
-            )
-        ),
-        has_side_files=bool(beside.contents),
-        style=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
-        plotly=Markup(_plotly()),
-        script=Markup(script),
-        hashes=[_csp_hash(one) for one in (get_plotlyjs(), table_library(), script)],
+    return (
+        templates()
+        .get_template("page.html")
+        .render(
+            board=board,
+            watched=watched,
+            title=_title(board),
+            coverage=build_coverage(board),
+            dataset_of=_dataset_of(board),
+            gallery=gallery,
+            counts=board.sorted.runs["status"].value_counts().to_dict(),
+            newest=board.sorted.runs["finished_at"].max() if len(board.sorted.runs) else None,
+            hardware=sorted(board.sorted.current["hardware"].dropna().unique()),
+            resamples=board.resamples,
+            fewest_seeds=intervals.FEWEST_SEEDS,
+            runs=runs,
+            n_beside=sum(file["count"] for file in runs["files"]),
+            colour_map=", ".join(f"rgb({r} {g} {b})" for r, g, b in COLOUR_MAP[::15].tolist()),
+            model=Markup(packed(_model(board))),
+            tiles=_json(gallery.tiles),
+            packed=Markup(
+                packed(
+                    {
+                        "runs": runs,
+                        "table_library": table_library(),
+                        **build_views(board, beside),
+                        "curves": build_curves(board),
+                        "latex": [_latex(board, part) for part in board.slices],
+                        "cards": {
+                            f"{one.kind} {one.name}": asdict(one) for plan in board.plans for one in plan.cards
+                        },
+                        **(parts or {}),
+                    }
+                )
+            ),
+            has_side_files=bool(beside.contents),
+            style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
+            plotly=Markup(_plotly()),
+            script=Markup(script),
+            hashes=[_csp_hash(one) for one in (get_plotlyjs(), table_library(), script)],
+        )
     )
 
 
@@ -207,20 +212,8 @@ def _plotly() -> str:
 
 def _script() -> str:
     """The page's scripts as one, in a block of its own so that no name of theirs is global."""
-    parts = [(_FOLDER / name).read_text(encoding="utf-8") for name in _SCRIPTS]
+    parts = [(FOLDER / name).read_text(encoding="utf-8") for name in _SCRIPTS]
     return "\n".join(['"use strict";', "{", *parts, "}"])
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html")
 
 
 def _csp_hash(script: str) -> str:
