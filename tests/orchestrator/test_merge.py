@@ -5,8 +5,7 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
+from crashing import killed_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
@@ -223,29 +223,8 @@ def test_any_order_gives_the_same_runs_and_twice_is_once(
         assert [content(store) for store in stores] == before
 
 
-class Killed(BaseException):
-    """Stands for SIGKILL: no handler of errors catches it."""
-
-
-@contextmanager
-def killed_at(step: int) -> Iterator[list[str]]:
-    """Kill before the call number ``step`` (from 0) that changes the disk; gives the calls made."""
-    calls: list[str] = []
-
-    def stepping(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if len(calls) >= step:
-                raise Killed(name)
-            calls.append(name)
-            return real(*args, **kwargs)
-
-        return call
-
-    with pytest.MonkeyPatch.context() as patch:
-        for owner, name in [(os, "replace"), (os, "unlink"), (os, "link"), (pq, "write_table")]:
-            patch.setattr(owner, name, stepping(name, getattr(owner, name)))
-        with suppress(Killed):
-            yield calls
+CHANGES: list[tuple[Any, str]] = [(os, "replace"), (os, "unlink"), (os, "link"), (pq, "write_table")]
+"""What changes the disk."""
 
 
 @pytest.mark.usefixtures("no_page")
@@ -267,12 +246,12 @@ def test_a_merge_killed_at_any_step_is_completed_by_the_same_merge(
         merging.merge([source.out], copy.out, lambda line: None)
         return copy
 
-    with killed_at(10**6) as calls:
+    with killed_at(10**6, CHANGES) as calls:
         whole = merged("whole")
     steps = len(calls)
     assert steps > 40
     for step in range(steps):
-        with killed_at(step) as made:
+        with killed_at(step, CHANGES) as made:
             merged(step)
         assert len(made) == step
         store = ResultStore(tmp_path / f"copy-{step}")

@@ -9,8 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from crashing import killed_at
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -36,34 +36,11 @@ MakeResult = Callable[..., RunResult]
 TABLES = ("runs", "images", "history", "curves")
 
 
-class Killed(BaseException):
-    """Stands for SIGKILL: no handler of errors catches it."""
-
-
-@contextmanager
-def killed_at(step: int) -> Iterator[list[str]]:
-    """Kill before the call number ``step`` (from 0) that changes the disk; gives the calls made."""
-    calls: list[str] = []
-    patch = pytest.MonkeyPatch()
-
-    def stepping(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if len(calls) >= step:
-                raise Killed(name)
-            calls.append(name)
-            return real(*args, **kwargs)
-
-        return call
-
-    changes: list[tuple[Any, str]] = [(os, name) for name in ("replace", "unlink", "link", "fsync")]
-    for owner, name in [*changes, (pq.ParquetWriter, "write_table")]:
-        patch.setattr(owner, name, stepping(name, getattr(owner, name)))
-    try:
-        yield calls
-    except Killed:
-        pass
-    finally:
-        patch.undo()
+CHANGES: list[tuple[Any, str]] = [
+    *((os, name) for name in ("replace", "unlink", "link", "fsync")),
+    (pq.ParquetWriter, "write_table"),
+]
+"""What changes the disk."""
 
 
 @pytest.fixture(autouse=True)
@@ -110,7 +87,7 @@ def filled(store: ResultStore, make_result: MakeResult, tmp_path: Path) -> Calla
 
 
 def steps_of(action: Callable[[], object]) -> int:
-    with killed_at(sys.maxsize) as calls:
+    with killed_at(sys.maxsize, CHANGES) as calls:
         action()
     return len(calls)
 
@@ -124,7 +101,7 @@ def test_a_compaction_killed_at_any_step_loses_and_repeats_nothing(
     for step in range(steps):
         store = filled(step)
         tables = (store.runs(), store.images(), store.history(), store.curves())
-        with killed_at(step) as calls:
+        with killed_at(step, CHANGES) as calls:
             store.compact(threshold=1)
         assert len(calls) == step
         assert raw(store, "runs")["run_id"].is_unique
@@ -154,7 +131,7 @@ def test_an_append_killed_at_any_step_is_whole_or_absent(
     for step in range(steps):
         store = filled(step)
         before = store.done()
-        with killed_at(step):
+        with killed_at(step, CHANGES):
             store.append(new)
         plain = raw(store, "runs")
         assert plain["run_id"].is_unique
@@ -180,7 +157,7 @@ def test_a_rescored_run_killed_at_any_step_is_whole_or_absent(
     for step in range(steps):
         store = filled(step)
         before = store.done()
-        with killed_at(step):
+        with killed_at(step, CHANGES):
             store.append_rescored(record, source)
         assert store.done() in (before, before | {"new"})
         if "new" in store.done():
@@ -251,7 +228,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.attempt += 1
         old = self.model.get(run_id)
         new = old if old and old[0] == "ok" else (status, self.attempt)
-        with killed_at(sys.maxsize if step is None else step):
+        with killed_at(sys.maxsize if step is None else step, CHANGES):
             self.store.append(type(self).make_result(run_id=run_id, status=status, seed=self.attempt))
         now = self.observed().get(run_id)
         assert now == new or (step is not None and now == old)
@@ -260,12 +237,12 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(step=st.none() | st.integers(0, 40), threshold=st.integers(0, 3))
     def compact(self, step: int | None, threshold: int) -> None:
-        with killed_at(sys.maxsize if step is None else step):
+        with killed_at(sys.maxsize if step is None else step, CHANGES):
             self.store.compact(threshold)
 
     @rule(step=st.none() | st.integers(0, 10))
     def prepare(self, step: int | None) -> None:
-        with killed_at(sys.maxsize if step is None else step):
+        with killed_at(sys.maxsize if step is None else step, CHANGES):
             self.store.prepare()
         if step is None:
             assert not hidden(self.store)
